@@ -1,0 +1,212 @@
+"""The one table of transitions, and the one function that reads it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from domain.event import SIGNS, EventKind, PaymentEvent
+from domain.order import Effect, Order, OrderState
+from domain.verdict import Decision, Verdict
+
+S, K, V = OrderState, EventKind, Verdict
+
+
+def _pay(order: Order, amount: int) -> Order:
+    return replace(order, paid=order.paid + amount)
+
+
+def _unpay(order: Order, amount: int) -> Order:
+    return replace(order, paid=order.paid - amount)
+
+
+def _refund(order: Order, amount: int) -> Order:
+    return replace(order, refunded=order.refunded + amount)
+
+
+def _unrefund(order: Order, amount: int) -> Order:
+    return replace(order, refunded=order.refunded - amount)
+
+
+def _charge_back(order: Order, amount: int) -> Order:
+    return replace(order, charged_back=order.charged_back + amount)
+
+
+def _win_back(order: Order, amount: int) -> Order:
+    return replace(order, charged_back=order.charged_back - amount)
+
+
+def _unmoved(order: Order, amount: int) -> Order:
+    return order
+
+
+#: How each kind moves the order's totals.
+MOVES: Mapping[EventKind, Callable[[Order, int], Order]] = {
+    K.PAYMENT: _pay,
+    K.PAYMENT_REVERSAL: _unpay,
+    K.REFUND: _refund,
+    K.REFUND_REVERSAL: _unrefund,
+    K.CHARGEBACK: _charge_back,
+    K.CHARGEBACK_REVERSAL: _win_back,
+    K.CLOSED: _unmoved,
+    K.FAILED: _unmoved,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """The event takes effect; the order may only end in one of `to`."""
+
+    to: frozenset[OrderState]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The event takes no effect."""
+
+    verdict: Verdict
+    reason: str
+
+
+def _to(*states: OrderState) -> Apply:
+    return Apply(frozenset(states))
+
+
+_STALE = Refuse(V.STALE, "order_is_further")
+_SECOND = Refuse(V.DUPLICATE_PAYMENT, "order_already_paid")
+_EARLY_REFUND = Refuse(V.PARKED, "payment_not_here_yet")
+_EARLY_UNREFUND = Refuse(V.PARKED, "refund_not_here_yet")
+_EARLY_CHARGEBACK = Refuse(V.PARKED, "payment_not_here_yet")
+_EARLY_WIN = Refuse(V.PARKED, "chargeback_not_here_yet")
+_EARLY_REVERSAL = Refuse(V.PARKED, "payment_not_here_yet")
+_TANGLED = Refuse(V.MISMATCH, "payment_reversed_after_refund")
+
+_UNPAID = (S.PENDING, S.FAILED, S.CLOSED)
+_HOLDING = (S.PAID, S.PARTIALLY_REFUNDED, S.REFUNDED)
+
+#: Every state against every kind that has an effect; a test walks the product, so that a new state cannot be forgotten.
+TRANSITIONS: Mapping[tuple[OrderState, EventKind], Apply | Refuse] = {
+    (S.PENDING, K.PAYMENT): _to(S.PAID),
+    (S.FAILED, K.PAYMENT): _to(S.PAID),
+    (S.PAID, K.PAYMENT): _SECOND,
+    (S.PARTIALLY_REFUNDED, K.PAYMENT): _SECOND,
+    (S.REFUNDED, K.PAYMENT): _SECOND,
+    (S.CHARGED_BACK, K.PAYMENT): _SECOND,
+    (S.CLOSED, K.PAYMENT): Refuse(V.LATE_PAYMENT, "order_closed"),
+    #
+    **dict.fromkeys(((state, K.PAYMENT_REVERSAL) for state in _UNPAID), _EARLY_REVERSAL),
+    (S.PAID, K.PAYMENT_REVERSAL): _to(S.FAILED),
+    (S.PARTIALLY_REFUNDED, K.PAYMENT_REVERSAL): _TANGLED,
+    (S.REFUNDED, K.PAYMENT_REVERSAL): _TANGLED,
+    (S.CHARGED_BACK, K.PAYMENT_REVERSAL): _TANGLED,
+    #
+    **dict.fromkeys(((state, K.REFUND) for state in _UNPAID), _EARLY_REFUND),
+    (S.PAID, K.REFUND): _to(S.PARTIALLY_REFUNDED, S.REFUNDED),
+    (S.PARTIALLY_REFUNDED, K.REFUND): _to(S.PARTIALLY_REFUNDED, S.REFUNDED),
+    (S.REFUNDED, K.REFUND): Refuse(V.MISMATCH, "refunds_exceed_payment"),
+    (S.CHARGED_BACK, K.REFUND): _to(S.CHARGED_BACK),
+    #
+    **dict.fromkeys(((state, K.REFUND_REVERSAL) for state in _UNPAID), _EARLY_UNREFUND),
+    (S.PAID, K.REFUND_REVERSAL): _EARLY_UNREFUND,
+    (S.PARTIALLY_REFUNDED, K.REFUND_REVERSAL): _to(S.PAID, S.PARTIALLY_REFUNDED),
+    (S.REFUNDED, K.REFUND_REVERSAL): _to(S.PAID, S.PARTIALLY_REFUNDED),
+    (S.CHARGED_BACK, K.REFUND_REVERSAL): _to(S.CHARGED_BACK),
+    #
+    **dict.fromkeys(((state, K.CHARGEBACK) for state in _UNPAID), _EARLY_CHARGEBACK),
+    **dict.fromkeys(((state, K.CHARGEBACK) for state in (*_HOLDING, S.CHARGED_BACK)), _to(S.CHARGED_BACK)),
+    #
+    **dict.fromkeys(((state, K.CHARGEBACK_REVERSAL) for state in (*_UNPAID, *_HOLDING)), _EARLY_WIN),
+    (S.CHARGED_BACK, K.CHARGEBACK_REVERSAL): _to(S.PAID, S.PARTIALLY_REFUNDED, S.REFUNDED, S.CHARGED_BACK),
+    #
+    (S.PENDING, K.CLOSED): _to(S.CLOSED),
+    (S.FAILED, K.CLOSED): _to(S.CLOSED),
+    **dict.fromkeys(((state, K.CLOSED) for state in (*_HOLDING, S.CHARGED_BACK, S.CLOSED)), _STALE),
+    #
+    (S.PENDING, K.FAILED): _to(S.FAILED),
+    **dict.fromkeys(((state, K.FAILED) for state in S if state is not S.PENDING), _STALE),
+}
+
+#: What the audit allows in the history: every (from, to) that an effect may write.
+ALLOWED = frozenset(
+    (state, target) for (state, _), rule in TRANSITIONS.items() if isinstance(rule, Apply) for target in rule.to
+)
+
+
+def decide(order: Order | None, event: PaymentEvent) -> Decision:
+    """What `event` does to `order`. Pure: no clock, no input, no output.
+
+    `order` is None where no such order is known (yet). Duplicates and conflicts of the notification itself are
+    settled before this, by the processed-status table; `order.effects` holds what the ledger already knows.
+    """
+    if event.kind is K.OTHER:
+        return Decision(V.IGNORED, "no_effect_on_an_order")
+    if event.foreign:
+        return Decision(V.MISMATCH, f"{event.foreign[0]}_differs")
+    if event.order_no is None:
+        return Decision(V.IGNORED, "names_no_order")
+    if order is None:
+        return Decision(V.PARKED, "order_not_found")
+    known = order.effects.get(event.effect_key)
+    if known is not None:
+        return _known_effect(order, event, known)
+    if event.kind in SIGNS and event.currency != order.currency:
+        return Decision(V.MISMATCH, "currency_differs")
+    rule = TRANSITIONS[order.state, event.kind]
+    if event.cumulative and event.amount is not None and order.state not in _UNPAID and event.amount <= order.refunded:
+        return Decision(V.STALE, "order_is_further")
+    if isinstance(rule, Refuse):
+        return Decision(rule.verdict, rule.reason)
+    return _apply(order, event, rule)
+
+
+def _known_effect(order: Order, event: PaymentEvent, known: Effect) -> Decision:
+    """The ledger holds this effect already, from another notification (Stripe makes two events of one payment)."""
+    if known.order_no != order.order_no:
+        return Decision(V.CONFLICT, "transaction_of_another_order")
+    if event.kind in SIGNS and not event.cumulative and event.amount != known.amount:
+        return Decision(V.CONFLICT, "transaction_with_another_amount")
+    return Decision(V.IGNORED, "effect_already_applied")
+
+
+def _apply(order: Order, event: PaymentEvent, rule: Apply) -> Decision:
+    amount = 0
+    if event.kind in SIGNS:
+        if event.amount is None or event.amount <= 0:
+            return Decision(V.MISMATCH, "amount_unreadable")
+        amount = event.amount - order.refunded if event.cumulative else event.amount
+    after = MOVES[event.kind](order, amount)
+    wrong = _imbalance(after, event.kind)
+    if wrong:
+        return Decision(V.MISMATCH, wrong)
+    state = _state(after, event.kind)
+    if state not in rule.to:
+        return Decision(V.MISMATCH, "amount_differs")
+    effect = Effect(order.order_no, amount)
+    after = replace(after, state=state, version=order.version + 1).with_effect(event.effect_key, effect)
+    return Decision(V.APPLIED, event.kind.value, after, SIGNS.get(event.kind, 0) * amount)
+
+
+def _imbalance(after: Order, kind: EventKind) -> str | None:
+    """Why these totals cannot be true, or None. A payment must be the whole amount: less, or more, is a mismatch."""
+    if kind is K.PAYMENT and after.paid != after.amount:
+        return "amount_differs"
+    if kind is K.PAYMENT_REVERSAL and after.paid != 0:
+        return "amount_differs"
+    if after.refunded > after.paid:
+        return "refunds_exceed_payment"
+    if after.charged_back > after.paid:
+        return "chargebacks_exceed_payment"
+    if after.refunded < 0 or after.charged_back < 0:
+        return "reversal_exceeds_what_it_reverses"
+    return None
+
+
+def _state(after: Order, kind: EventKind) -> OrderState:
+    """The state that the totals spell."""
+    if kind is K.CLOSED:
+        return S.CLOSED
+    if kind in (K.FAILED, K.PAYMENT_REVERSAL):
+        return S.FAILED
+    if after.charged_back > 0:
+        return S.CHARGED_BACK
+    if after.refunded == 0:
+        return S.PAID
+    return S.REFUNDED if after.refunded >= after.paid else S.PARTIALLY_REFUNDED

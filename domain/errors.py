@@ -1,0 +1,42 @@
+"""Every error of the house. The docstring is the message; the branch says what to do next; no payloads, no secrets."""
+
+
+class PaidonceError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, *facts: object) -> None:
+        text = (self.__doc__ or "").strip()
+        super().__init__(f"{text} ({', '.join(map(str, facts))})" if facts else text)
+        self.facts = facts
+
+
+class Permanent(PaidonceError):
+    """Trying again cannot help."""
+
+
+class Transient(PaidonceError):
+    """Trying again later may help."""
+
+
+class SignatureInvalid(Permanent):
+    """The signature does not prove that the provider sent this."""
+
+
+class MalformedNotification(Permanent):
+    """The notification is signed but cannot be read."""
+
+
+class BadAmount(MalformedNotification):
+    """The amount or currency is not one."""
+
+
+class ConfigurationError(Permanent):
+    """The configuration cannot be used."""
+
+
+class BrokerUnavailable(Transient):
+    """The broker did not confirm in time."""
+
+
+class EffectRaced(Transient):
+    """Another transaction wrote the same effect first."""
