@@ -34,7 +34,7 @@ def _win_back(order: Order, amount: int) -> Order:
     return replace(order, charged_back=order.charged_back - amount)
 
 
-def _unmoved(order: Order, amount: int) -> Order:
+def _unmoved(order: Order, _: int) -> Order:
     return order
 
 
@@ -91,35 +91,28 @@ TRANSITIONS: Mapping[tuple[OrderState, EventKind], Apply | Refuse] = {
     (S.REFUNDED, K.PAYMENT): _SECOND,
     (S.CHARGED_BACK, K.PAYMENT): _SECOND,
     (S.CLOSED, K.PAYMENT): Refuse(V.LATE_PAYMENT, "order_closed"),
-    #
     **dict.fromkeys(((state, K.PAYMENT_REVERSAL) for state in _UNPAID), _EARLY_REVERSAL),
     (S.PAID, K.PAYMENT_REVERSAL): _to(S.FAILED),
     (S.PARTIALLY_REFUNDED, K.PAYMENT_REVERSAL): _TANGLED,
     (S.REFUNDED, K.PAYMENT_REVERSAL): _TANGLED,
     (S.CHARGED_BACK, K.PAYMENT_REVERSAL): _TANGLED,
-    #
     **dict.fromkeys(((state, K.REFUND) for state in _UNPAID), _EARLY_REFUND),
     (S.PAID, K.REFUND): _to(S.PARTIALLY_REFUNDED, S.REFUNDED),
     (S.PARTIALLY_REFUNDED, K.REFUND): _to(S.PARTIALLY_REFUNDED, S.REFUNDED),
     (S.REFUNDED, K.REFUND): Refuse(V.MISMATCH, "refunds_exceed_payment"),
     (S.CHARGED_BACK, K.REFUND): _to(S.CHARGED_BACK),
-    #
     **dict.fromkeys(((state, K.REFUND_REVERSAL) for state in _UNPAID), _EARLY_UNREFUND),
     (S.PAID, K.REFUND_REVERSAL): _EARLY_UNREFUND,
     (S.PARTIALLY_REFUNDED, K.REFUND_REVERSAL): _to(S.PAID, S.PARTIALLY_REFUNDED),
     (S.REFUNDED, K.REFUND_REVERSAL): _to(S.PAID, S.PARTIALLY_REFUNDED),
     (S.CHARGED_BACK, K.REFUND_REVERSAL): _to(S.CHARGED_BACK),
-    #
     **dict.fromkeys(((state, K.CHARGEBACK) for state in _UNPAID), _EARLY_CHARGEBACK),
     **dict.fromkeys(((state, K.CHARGEBACK) for state in (*_HOLDING, S.CHARGED_BACK)), _to(S.CHARGED_BACK)),
-    #
     **dict.fromkeys(((state, K.CHARGEBACK_REVERSAL) for state in (*_UNPAID, *_HOLDING)), _EARLY_WIN),
     (S.CHARGED_BACK, K.CHARGEBACK_REVERSAL): _to(S.PAID, S.PARTIALLY_REFUNDED, S.REFUNDED, S.CHARGED_BACK),
-    #
     (S.PENDING, K.CLOSED): _to(S.CLOSED),
     (S.FAILED, K.CLOSED): _to(S.CLOSED),
     **dict.fromkeys(((state, K.CLOSED) for state in (*_HOLDING, S.CHARGED_BACK, S.CLOSED)), _STALE),
-    #
     (S.PENDING, K.FAILED): _to(S.FAILED),
     **dict.fromkeys(((state, K.FAILED) for state in S if state is not S.PENDING), _STALE),
 }
