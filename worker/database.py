@@ -1,0 +1,69 @@
+"""The engine: timeouts, durability and fork safety in one place. Whoever opens a transaction commits it."""
+
+from functools import cache
+from typing import Any
+
+from celery.signals import worker_process_init
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from worker.settings import settings
+
+#: PostgreSQL gives up before anybody else does: a hung statement or a lock held by a stopped worker must not hold a
+#: pack for ever. synchronous_commit: the acknowledgement rests on this commit.
+SESSION = {
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+    "synchronous_commit": "on",
+    "application_name": "paidonce",
+}
+
+#: SQLSTATE classes and codes after which the same work may pass: connection lost, server shutting down or starting,
+#: out of resources, not writable (a failover left us on the old side).
+AWAY = ("08", "57P", "53", "25006")
+#: Another transaction was in the way: serialization failure, deadlock, lock or statement time-out.
+CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
+
+
+def build_engine(url: str) -> Engine:
+    """An engine for `url`: one connection per process, checked before use."""
+    return create_engine(
+        url,
+        pool_size=1,
+        max_overflow=1,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        # Parameters are payments: they stay out of exceptions and logs.
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": 3,
+            "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+            "keepalives_idle": 10,
+            "tcp_user_timeout": 10_000,
+        },
+    )
+
+
+@cache
+def engine() -> Engine:
+    """This process's engine, made at first use and never before a fork."""
+    return build_engine(settings().database_url)
+
+
+@worker_process_init.connect
+def _forget_parents_connections(**_: Any) -> None:
+    """A child closing its parent's sockets would break them for both."""
+    if engine.cache_info().currsize:
+        engine().dispose(close=False)
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Whether the database, and not the work, is at fault."""
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state.startswith(AWAY)
+
+
+def is_contention(error: DBAPIError) -> bool:
+    """Whether somebody else was in the way and trying again may pass."""
+    return getattr(error.orig, "sqlstate", None) in CONTENTION
