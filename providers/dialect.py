@@ -52,6 +52,8 @@ class Dialect(Protocol):
     headers: ClassVar[tuple[str, ...]]
     #: How long after the first delivery the provider may send the same notification again, by itself or by hand.
     horizon: ClassVar[timedelta]
+    #: The kinds that `sign` can say in this dialect.
+    sayable: ClassVar[frozenset[EventKind]]
 
     @property
     def account(self) -> str:
@@ -74,4 +76,7 @@ class Dialect(Protocol):
         """The failure answer with `status` (400, 401, 503, ...): the provider will send again."""
 
     def sign(self, notice: Notice, now: float) -> Delivery:
-        """A delivery as the provider would send it at `now`. Raises ConfigurationError without a signing key."""
+        """A delivery as the provider would send it at `now`.
+
+        Raises ConfigurationError without a signing key, and for what the dialect has no word for.
+        """
