@@ -40,3 +40,11 @@ class BrokerUnavailable(Transient):
 
 class EffectRaced(Transient):
     """Another transaction wrote the same effect first."""
+
+
+class DatabaseAway(Transient):
+    """The database did not come back in time; the broker keeps the pack."""
+
+
+class FenceBroken(Transient):
+    """An order changed under our lock; somebody writes to it without one."""

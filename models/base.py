@@ -5,6 +5,9 @@ from typing import Any
 
 from sqlalchemy import ARRAY, Column, MetaData, TableValuedAlias, bindparam, func
 
+#: Rows as the database gives them back: attribute access by column name.
+Rows = Sequence[Any]
+
 #: Names by rule: code that reads a violation reads the constraint's name, and migrations stay stable.
 NAMING = {
     "pk": "pk__%(table_name)s",

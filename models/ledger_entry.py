@@ -11,7 +11,6 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Identity,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.event import EventKind
-from models.base import arrays, given, metadata, one_of
+from models.base import Rows, arrays, given, metadata, one_of
 from models.order import orders
 
 ledger_entries = Table(
@@ -76,7 +75,7 @@ def insert_entries(connection: Connection, rows: Sequence[dict[str, Any]]) -> in
     return len(connection.execute(_insert, arrays(rows, *_NEW)).all())
 
 
-def known_effects(connection: Connection, keys: Collection[tuple[str, str, str, str]]) -> Sequence[Row[Any]]:
+def known_effects(connection: Connection, keys: Collection[tuple[str, str, str, str]]) -> Rows:
     """What the ledger holds of these effect keys: provider, account, transaction_id, kind, amount, order_no."""
     names = [column.name for column in _KEY]
     return connection.execute(_known, {name: [key[place] for key in keys] for place, name in enumerate(names)}).all()

@@ -1,7 +1,7 @@
 """The processed-status table: one row per notification, and the row lock that makes copies wait for one another."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -14,11 +14,12 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    Row,
+    Select,
     Table,
     Text,
     UniqueConstraint,
     func,
+    or_,
     select,
     text,
     update,
@@ -26,7 +27,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.verdict import SETTLED, WAITING, Verdict
-from models.base import arrays, given, metadata, one_of
+from models.base import Rows, arrays, given, metadata, one_of
+from models.order import orders
 
 #: A row that was written before its verdict was known: an attempt is under way, or died.
 RECEIVED = "received"
@@ -147,7 +149,7 @@ def insert_new(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[in
     return set(connection.execute(_insert, arrays(rows, *NEW)).scalars())
 
 
-def lock_notifications(connection: Connection, keys: Collection[tuple[str, str, str]]) -> Sequence[Row[Any]]:
+def lock_notifications(connection: Connection, keys: Collection[tuple[str, str, str]]) -> Rows:
     """SELECT .. FOR UPDATE of (provider, account, notification_id), in sorted order.
 
     A key may be missing: `purge` can delete between the insert and this. Missing is never "new": insert again.
@@ -192,6 +194,42 @@ def record_failure(
             next_attempt_at=next_attempt_at,
             processed_at=func.now(),
         )
+    )
+
+
+def due(now: datetime, limit: int) -> Select[Any]:
+    """Rows to try again: a pause is over, or a parked row's order appeared or changed since it was decided.
+
+    Rows that another worker holds are passed over: right for a sweep, and wrong for dedupe. A minute of overlap covers
+    an order whose transaction began before our decision and committed after it.
+    """
+    changed = (
+        select(orders.c.id)
+        .where(orders.c.account == c.account, orders.c.order_no == c.order_no)
+        .where(orders.c.updated_at >= c.processed_at - timedelta(minutes=1))
+        .where(c.processed_at <= now - timedelta(seconds=1))
+        .exists()
+    )
+    waiting = c.status.in_([RECEIVED, Verdict.FAILED.value]) & (c.next_attempt_at <= now)
+    woken = (c.status == Verdict.PARKED.value) & ((c.next_attempt_at <= now) | changed)
+    return (
+        select(notifications)
+        .where(c.status.in_(OPEN), c.expires_at > now, or_(waiting, woken))
+        # Longest unseen first; SKIP LOCKED never waits, so this order cannot deadlock.
+        .order_by(c.processed_at.nulls_first())
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=notifications)
+    )
+
+
+def overdue(now: datetime, limit: int) -> Select[Any]:
+    """Open rows whose time ran out, locked; rows that another worker holds are passed over."""
+    return (
+        select(notifications)
+        .where(c.status.in_(OPEN), c.expires_at <= now)
+        .order_by(*_KEY)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import (
     DateTime,
     Identity,
     Integer,
-    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -22,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.order import OrderState
-from models.base import arrays, given, metadata, one_of
+from models.base import Rows, arrays, given, metadata, one_of
 
 orders = Table(
     "orders",
@@ -79,12 +78,12 @@ _import = (
 _find = select(orders).join(_wanted, (c.account == _wanted.c.account) & (c.order_no == _wanted.c.order_no))
 
 
-def lock_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Sequence[Row[Any]]:
+def lock_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Rows:
     """SELECT .. FOR UPDATE of the orders with these (account, order_no), in sorted order."""
     return connection.execute(_lock, _keys(keys)).all()
 
 
-def find_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Sequence[Row[Any]]:
+def find_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Rows:
     """The same rows without a lock."""
     return connection.execute(_find, _keys(keys)).all()
 

@@ -19,11 +19,14 @@ packs = Table(
 c = packs.c
 
 
-def count_delivery(connection: Connection, epoch: str, number: int) -> int:
-    """How often this pack was delivered, this time included. Commit before the work: a death must count."""
+def count_delivery(connection: Connection, epoch: str, number: int, uncounted: int = 0) -> int:
+    """How often this pack was delivered, this time included. Commit before the work: a death must count.
+
+    `uncounted`: deliveries known from elsewhere when the pack has no row yet (the broker says "redelivered").
+    """
     statement = (
         insert(packs)
-        .values(epoch=epoch, number=number, deliveries=1)
+        .values(epoch=epoch, number=number, deliveries=1 + uncounted)
         .on_conflict_do_update(index_elements=["epoch", "number"], set_={"deliveries": c.deliveries + 1})
         .returning(c.deliveries)
     )

@@ -1,0 +1,1 @@
+"""Door 2, processes `worker` and `beat`: one file per verb."""

@@ -1,0 +1,207 @@
+"""Applies a pack of notifications, each exactly once, in one transaction.
+
+Copies wait for one another on the row of `notifications`; two notifications of one order on the row of `orders`. A
+member that fails is isolated and the rest commits. Guarded by tests/races and tests/chaos.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from celery import shared_task
+from celery.exceptions import Reject
+from sqlalchemy import Connection
+
+from domain.errors import DatabaseAway
+from domain.verdict import Verdict
+from models.case import open_cases
+from models.notification import OPEN, count_deliveries, insert_new, lock_notifications
+from models.pack import count_delivery, mark_applied
+from models.payload import insert_payloads
+from tasks.attempt import begin_attempt, end_attempt
+from tasks.context import Context, context
+from tasks.incoming import (
+    Incoming,
+    Key,
+    Unreadable,
+    notification_row,
+    payload_row,
+    read,
+    unreadable_member,
+    unreadable_payload_row,
+)
+from tasks.settle import case_row, pending_of, settle
+from worker.transaction import run
+
+log = structlog.get_logger()
+
+#: A pack delivered this often is taken apart: one of its members may be killing the process.
+SUSPECT_DELIVERIES = 3
+#: The most often a key may vanish between our insert and our lock before it is an error.
+PURGE_RACES = 3
+
+Pack = tuple[str, int]
+
+
+@shared_task(name="tasks.apply_notifications", bind=True)
+def apply_notifications(self: Any, envelopes: list[object], *, epoch: str | None = None, number: int = 0) -> None:
+    """The Celery entry. `envelopes` as written by providers.envelope; `epoch`, `number` name the pack."""
+    pack = (epoch, number) if epoch else None
+    try:
+        apply(context(), envelopes, pack, redelivered=self.request.delivery_info.get("redelivered"))
+    except DatabaseAway as away:
+        log.error("pack handed back", epoch=epoch, number=number, error=str(away))
+        raise Reject(away, requeue=True) from away
+
+
+def apply(
+    own: Context, envelopes: Sequence[object], pack: Pack | None, *, redelivered: bool | None
+) -> Counter[Verdict]:
+    """Applies a pack; how often each verdict fell. Raises DatabaseAway: nothing may be acknowledged.
+
+    `redelivered` is what the broker says; None where it does not say (pgmq), and then each delivery is counted.
+    """
+    incoming, unreadable = read(envelopes, own.dialects)
+    if pack and redelivered is not False and _is_suspect(own, pack, redelivered):
+        return _one_by_one(own, incoming, unreadable, pack)
+    with own.hold({(item.envelope.account, item.event.order_no) for item in incoming if item.event.order_no}):
+        try:
+            verdicts = run(own.engine, lambda c: apply_pack(c, own, incoming, unreadable, pack), own.patience)
+        except DatabaseAway:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever one member raises must not hold back the others
+            log.warning("pack taken apart", members=len(incoming), error=type(error).__name__)
+            verdicts = _one_by_one(own, incoming, unreadable, pack)
+    log.info("pack applied", members=len(envelopes), applied=verdicts[Verdict.APPLIED])
+    return verdicts
+
+
+def apply_pack(
+    connection: Connection,
+    own: Context,
+    incoming: Sequence[Incoming],
+    unreadable: Sequence[Unreadable],
+    pack: Pack | None,
+) -> Counter[Verdict]:
+    """The whole pack in the caller's transaction."""
+    now = datetime.now(UTC)
+    verdicts: Counter[Verdict] = Counter()
+    if incoming:
+        verdicts = _apply_events(connection, own, incoming, now)
+    _keep_unreadable(connection, unreadable, now)
+    verdicts[Verdict.DEAD] += len(unreadable)
+    if pack:
+        mark_applied(connection, *pack)
+    return verdicts
+
+
+def _apply_events(
+    connection: Connection, own: Context, incoming: Sequence[Incoming], now: datetime
+) -> Counter[Verdict]:
+    firsts: dict[Key, Incoming] = {}
+    for item in incoming:
+        firsts.setdefault(item.key, item)
+    new, rows = _claim(connection, own, firsts)
+    deliveries: Counter[int] = Counter()
+    conflicts: list[Incoming] = []
+    for item in incoming:
+        row = rows[item.key]
+        if item.event.digest != row.digest:
+            conflicts.append(item)
+        elif row.id not in new or item is not firsts[item.key]:
+            deliveries[row.id] += 1
+    insert_payloads(connection, [payload_row(firsts[key]) for key, row in rows.items() if row.id in new])
+    verdicts = settle(connection, pending_of(row for row in rows.values() if row.status in OPEN), now)
+    count_deliveries(connection, deliveries)
+    _keep_conflicts(connection, conflicts)
+    verdicts[Verdict.DUPLICATE] += deliveries.total()
+    verdicts[Verdict.CONFLICT] += len(conflicts)
+    return verdicts
+
+
+def _claim(connection: Connection, own: Context, firsts: dict[Key, Incoming]) -> tuple[set[int], dict[Key, Any]]:
+    """INSERT .. ON CONFLICT DO NOTHING, then SELECT .. FOR UPDATE: the new ids, and the locked row of every key.
+
+    A key that is neither inserted nor found was purged between the two statements: insert it again, never treat it as
+    applied and never as new.
+    """
+    new: set[int] = set()
+    rows: dict[Key, Any] = {}
+    for _ in range(PURGE_RACES):
+        missing = [key for key in firsts if key not in rows]
+        expires_after = own.settings.expires_after_seconds
+        new |= insert_new(connection, [notification_row(firsts[key], expires_after) for key in missing])
+        for row in lock_notifications(connection, missing):
+            rows[row.provider, row.account, row.notification_id] = row
+        if len(rows) == len(firsts):
+            return new, rows
+    raise RuntimeError("rows of notifications keep vanishing between insert and lock")
+
+
+def _keep_conflicts(connection: Connection, conflicts: Iterable[Incoming]) -> None:
+    """The first copy stays as it is; the other is kept whole in front of a person."""
+    for item in conflicts:
+        provider, account, _ = item.key
+        row = case_row(provider, account, item.event, Verdict.CONFLICT, "same_id_other_content")
+        if open_cases(connection, [row]):
+            insert_payloads(connection, [payload_row(item)])
+
+
+def _keep_unreadable(connection: Connection, unreadable: Iterable[Unreadable], now: datetime) -> None:
+    """No row of `notifications`: those are verified. A case, and the member as it came."""
+    for item in unreadable:
+        case = {
+            "kind": Verdict.DEAD.value,
+            "provider": item.provider,
+            "account": item.account,
+            "order_no": None,
+            "notification_id": "",
+            "digest": item.digest,
+            "reason": item.reason,
+        }
+        if open_cases(connection, [case]):
+            insert_payloads(connection, [unreadable_payload_row(item, now)])
+
+
+def _is_suspect(own: Context, pack: Pack, redelivered: bool | None) -> bool:
+    uncounted = 1 if redelivered else 0
+    seen = run(own.engine, lambda c: count_delivery(c, *pack, uncounted), own.patience)
+    return seen >= SUSPECT_DELIVERIES
+
+
+def _one_by_one(
+    own: Context, incoming: Sequence[Incoming], unreadable: Sequence[Unreadable], pack: Pack | None
+) -> Counter[Verdict]:
+    """Each member alone, its attempt recorded before it is tried: one that kills the process ends `dead`."""
+    verdicts: Counter[Verdict] = Counter()
+    for item in incoming:
+        verdicts += _alone(own, item)
+    run(own.engine, lambda c: apply_pack(c, own, [], unreadable, pack), own.patience)
+    return verdicts
+
+
+def _alone(own: Context, item: Incoming) -> Counter[Verdict]:
+    try:
+        row_id = run(own.engine, lambda c: begin_attempt(c, own, item), own.patience)
+    except DatabaseAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - not even its row can be written: keep it whole without one
+        return _unrecordable(own, item, error)
+    if row_id is None:
+        return Counter({Verdict.DEAD: 1})
+    try:
+        return run(own.engine, lambda c: apply_pack(c, own, [item], [], None), own.patience)
+    except DatabaseAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - the reason is recorded with the row
+        raised = error
+    verdict = run(own.engine, lambda c: end_attempt(c, own, row_id, raised), own.patience)
+    return Counter({verdict: 1})
+
+
+def _unrecordable(own: Context, item: Incoming, error: Exception) -> Counter[Verdict]:
+    log.error("notification cannot be recorded", account=item.envelope.account, error=type(error).__name__)
+    kept = unreadable_member(item.envelope.to_json(), "cannot_be_recorded")
+    return run(own.engine, lambda c: apply_pack(c, own, [], [kept], None), own.patience)

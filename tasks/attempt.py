@@ -1,0 +1,77 @@
+"""Attempts are counted in the database and before the work, so that a death counts too."""
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy import Connection, select
+
+from domain.verdict import Verdict
+from models.case import open_cases
+from models.notification import (
+    OPEN,
+    insert_new,
+    lock_notifications,
+    notifications,
+    record_attempts,
+    record_failure,
+)
+from models.payload import insert_payloads
+from tasks.context import Context
+from tasks.incoming import Incoming, notification_row, payload_row
+from tasks.settle import case_row, event_of
+
+log = structlog.get_logger()
+
+#: The longest pause between two attempts.
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+def pause_after(attempts: int, base_seconds: float) -> timedelta:
+    """The pause after the `attempts`-th attempt: it doubles, up to an hour."""
+    return min(timedelta(seconds=base_seconds * 2 ** min(attempts, 20)), LONGEST_PAUSE)
+
+
+def begin_attempt(connection: Connection, own: Context, item: Incoming) -> int | None:
+    """Records that `item` is about to be tried: the row's id, or None if there is nothing left to try."""
+    new = insert_new(connection, [notification_row(item, own.settings.expires_after_seconds)])
+    rows = lock_notifications(connection, [item.key])
+    if not rows:
+        raise RuntimeError("row of notifications vanished between insert and lock")
+    row = rows[0]
+    if new:
+        insert_payloads(connection, [payload_row(item)])
+    if row.status not in OPEN:
+        return int(row.id)
+    if row.attempts >= own.settings.max_attempts:
+        give_up(connection, row.id, row.last_error or "the process died")
+        return None
+    due = datetime.now(UTC) + pause_after(row.attempts, own.settings.retry_base_seconds)
+    record_attempts(connection, {row.id: due})
+    return int(row.id)
+
+
+def end_attempt(connection: Connection, own: Context, row_id: int, error: Exception) -> Verdict:
+    """Records why an attempt raised: `failed`, to be tried again, or `dead` with a case after the last."""
+    row = connection.execute(select(notifications).where(notifications.c.id == row_id).with_for_update()).one()
+    said = _said(error)
+    log.warning("attempt failed", notification_id=row.notification_id, attempts=row.attempts, error=said)
+    if row.attempts >= own.settings.max_attempts:
+        give_up(connection, row_id, said)
+        return Verdict.DEAD
+    due = datetime.now(UTC) + pause_after(row.attempts, own.settings.retry_base_seconds)
+    record_failure(connection, row_id, Verdict.FAILED, said, due)
+    return Verdict.FAILED
+
+
+def give_up(connection: Connection, row_id: int, said: str) -> None:
+    """`dead`, and a case."""
+    row = connection.execute(select(notifications).where(notifications.c.id == row_id)).one()
+    record_failure(connection, row_id, Verdict.DEAD, said, None)
+    open_cases(connection, [case_row(row.provider, row.account, event_of(row), Verdict.DEAD, "attempts_exhausted")])
+
+
+def _said(error: Exception) -> str:
+    """The error's class and first line, without parameters: they are payments."""
+    original = getattr(error, "orig", None) or error
+    first = str(original).partition("\n")[0]
+    return f"{type(original).__name__}: {first}"[:500].replace("\x00", "")
