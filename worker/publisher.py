@@ -1,0 +1,330 @@
+"""Group commit at the door: every envelope that waits goes to the broker as one message, and one confirm answers all.
+
+One thread, one connection. A lone envelope goes at once; while its confirm is on the way the next ones gather. On any
+error every envelope in hand fails and the connection is thrown away: what was in doubt is sent again by its provider.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import amqp
+import kombu
+import structlog
+
+import celeryconfig
+from domain.errors import BrokerUnavailable
+from worker.broker import connect, declare, family
+from worker.settings import Settings
+
+log = structlog.get_logger()
+
+#: The task's name is all that receiver and worker share. It decides the route, as for Celery itself.
+TASK = "tasks.apply_notifications"
+_ROUTE = celeryconfig.task_routes[TASK]
+_QUEUE = next(queue for queue in celeryconfig.task_queues if queue.name == _ROUTE["queue"])
+
+#: Celery's message protocol 2. No repr of the arguments: headers end in logs and events.
+_HEADERS: dict[str, Any] = {
+    "lang": "py",
+    "task": TASK,
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "timelimit": [None, None],
+    "parent_id": None,
+    "argsrepr": "-",
+    "kwargsrepr": "-",
+    "origin": f"{os.getpid()}@{socket.gethostname()}",
+    "ignore_result": True,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+    "stamps": {},
+}
+_NO_SIGNATURES = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+#: While the broker is away a new connection is tried this often, also without traffic (seconds).
+PROBE_SECONDS = 1.0
+#: After a failed attempt to connect, requests fail at once for this long instead of each waiting for the next one.
+REFUSE_SECONDS = 0.3
+#: A connection unused for longer may have been cut by something in between: its first error is worth one retry.
+STALE_SECONDS = 1.0
+#: After this much silence an empty pack marks the tail: the worker can tell a lost last pack from none.
+TAIL_SECONDS = 30.0
+
+
+class Waiting(NamedTuple):
+    """An envelope, its size in bytes, and the future of the request that waits for the confirm."""
+
+    envelope: dict[str, Any]
+    size: int
+    confirm: asyncio.Future[None]
+
+
+class Link:
+    """One connection, one channel, one epoch, one unconfirmed message. For one thread.
+
+    py-amqp takes any late confirm for the one it waits for, so after an error nothing of a link may be used again.
+    """
+
+    #: kombu's own encoder calls back into Python for every value.
+    _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._patience = settings.publish_timeout_seconds / 2
+        self._connection: Any = None
+        self._producer: Any = None
+        self.epoch = ""
+        self.number = 0
+        self.last_used = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a message can be sent without connecting first."""
+        return self._producer is not None
+
+    def open(self) -> None:
+        """Connects once, declares the queues, begins an epoch. Raises whatever the transport raises."""
+        self._connection = connect(self._settings, pool_timeout=self._patience)
+        self._connection.ensure_connection(max_retries=0)
+        _bound_waits(self._connection, self._patience)
+        declare(self._connection)
+        self._producer = kombu.Producer(self._connection.channel(), auto_declare=False)
+        self.epoch, self.number, self.last_used = uuid4().hex, 0, monotonic()
+
+    def send(self, envelopes: list[dict[str, Any]], seconds: float) -> None:
+        """Returns when the broker has confirmed the pack. Raises whatever the transport raises."""
+        if not self.is_open:
+            self.open()
+        self.number += 1
+        pack = [envelopes], {"epoch": self.epoch, "number": self.number}, _NO_SIGNATURES
+        task_id = str(uuid4())
+        self._producer.publish(
+            Link._encode(pack),
+            exchange=_QUEUE.exchange.name,
+            routing_key=_ROUTE["routing_key"],
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers=_HEADERS | {"id": task_id, "root_id": task_id},
+            correlation_id=task_id,
+            delivery_mode=2,
+            # A confirm alone is also given for a message that no queue took.
+            mandatory=True,
+            timeout=seconds,
+            confirm_timeout=seconds,
+        )
+        self.last_used = monotonic()
+
+    def is_lost_by(self, error: Exception) -> bool:
+        """Whether `error` says that the connection is gone, rather than that the broker refused."""
+        return self._connection is not None and isinstance(error, self._connection.connection_errors)
+
+    def discard(self) -> None:
+        """Drops the connection without a word: a good-bye would wait for an answer (py-amqp has no bound there)."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.collect(socket_timeout=0.3)
+
+    def close(self) -> None:
+        """Says good-bye; for a link without errors."""
+        if self.is_open:
+            with suppress(Exception):
+                self._connection.release()
+        self.discard()
+
+
+class Publisher:
+    """Sends envelopes from an event loop's requests. One per process; start() once, close() once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._link = Link(settings)
+        # A None in the queue says: close after what came before.
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._next: Waiting | None = None
+        self._in_hand: list[Waiting] = []
+        self._thread = Thread(target=self._run, name="publisher", daemon=True)
+        self._ready = False
+        self._closing = False
+        self._tail_is_marked = True
+        self._refuse_until = 0.0
+
+    def start(self) -> None:
+        """Starts the thread, which connects by itself. Raises ConfigurationError for a broker we cannot use."""
+        family(self._settings.broker_url)
+        self._thread.start()
+
+    def ready(self) -> bool:
+        """Whether the last publish or connect succeeded."""
+        return self._ready and self._thread.is_alive()
+
+    async def publish(self, envelope: dict[str, Any], size: int) -> None:
+        """Returns when the broker has confirmed `envelope` of `size` bytes.
+
+        Raises BrokerUnavailable within publish_timeout_seconds; the envelope may have reached the queue all the same.
+        """
+        if self._closing or monotonic() < self._refuse_until or self._queue.qsize() >= self._settings.max_waiting:
+            raise BrokerUnavailable
+        loop = asyncio.get_running_loop()
+        confirm: asyncio.Future[None] = loop.create_future()
+        deadline = loop.call_later(self._settings.publish_timeout_seconds, _fail, confirm, "deadline")
+        self._queue.put(Waiting(envelope, size, confirm))
+        try:
+            await confirm
+        finally:
+            deadline.cancel()
+
+    def close(self, timeout: float) -> None:
+        """Sends what waits, for `timeout` seconds, and fails the rest. Blocks: not for the event loop's own thread."""
+        self._closing = True
+        self._queue.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        _settle([*self._in_hand, *self._everything_waiting()], "closed")
+
+    # ---- the thread
+
+    def _run(self) -> None:
+        self._probe()
+        while True:
+            pack = self._next_pack()
+            if pack:
+                self._send(pack)
+            elif self._closing:
+                break
+            else:
+                self._idle()
+        if self._ready and not self._tail_is_marked:
+            self._send([])
+        self._link.close()
+
+    def _next_pack(self) -> list[Waiting]:
+        """What waits, oldest first, as far as one message may hold. Empty after a while of silence, or at the end."""
+        pack: list[Waiting] = []
+        size = 0
+        waiting = self._next or self._first()
+        self._next = None
+        while waiting is not None:
+            if pack and size + waiting.size > self._settings.pack_max_bytes:
+                self._next = waiting
+                break
+            if not waiting.confirm.done():  # else its request has been answered meanwhile
+                pack.append(waiting)
+                size += waiting.size
+            if len(pack) == self._settings.pack_max_envelopes:
+                break
+            waiting = self._another()
+        return pack
+
+    def _first(self) -> Waiting | None:
+        if self._closing:
+            return self._another()
+        with suppress(Empty):
+            return self._queue.get(timeout=TAIL_SECONDS if self._ready else PROBE_SECONDS)
+        return None
+
+    def _another(self) -> Waiting | None:
+        with suppress(Empty):
+            return self._queue.get_nowait()
+        return None
+
+    def _send(self, pack: list[Waiting]) -> None:
+        self._in_hand = pack
+        error = self._deliver([waiting.envelope for waiting in pack], self._settings.publish_timeout_seconds)
+        self._ready = error is None
+        if error is None:
+            self._tail_is_marked = not pack
+            _settle(pack, None)
+        else:
+            failed = [*pack, *self._everything_waiting()]
+            log.error("pack not confirmed", error=type(error).__name__, count=len(failed))
+            _settle(failed, type(error).__name__)
+        self._in_hand = []
+
+    def _deliver(self, envelopes: list[dict[str, Any]], seconds: float) -> Exception | None:
+        """None when confirmed. `seconds` bound a retry, which only a connection that stood idle is given."""
+        began = monotonic()
+        stood_idle = self._link.is_open and self._link.last_used < began - STALE_SECONDS
+        try:
+            self._link.send(envelopes, min(seconds, self._settings.publish_timeout_seconds / 2))
+        except Exception as error:  # noqa: BLE001 - whatever happened, only a new connection is known to be good
+            stale = stood_idle and self._link.is_lost_by(error)
+            self._discard()
+            left = seconds - (monotonic() - began)
+            return self._deliver(envelopes, left) if stale and left > 0 else error
+        return None
+
+    def _idle(self) -> None:
+        if not self._ready:
+            self._probe()
+        elif not self._tail_is_marked:
+            self._send([])
+
+    def _probe(self) -> None:
+        try:
+            self._link.open()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._discard()
+            log.warning("broker away", error=type(error).__name__)
+        else:
+            self._ready = True
+            log.info("broker connected", epoch=self._link.epoch)
+
+    def _discard(self) -> None:
+        if not self._link.is_open:
+            self._refuse_until = monotonic() + REFUSE_SECONDS
+        self._tail_is_marked = True
+        self._link.discard()
+
+    def _everything_waiting(self) -> list[Waiting]:
+        waiting = [self._next] if self._next else []
+        self._next = None
+        with suppress(Empty):
+            while True:
+                another = self._queue.get_nowait()
+                if another is not None:
+                    waiting.append(another)
+        return waiting
+
+
+def _settle(pack: Iterable[Waiting], reason: str | None) -> None:
+    """Ends the wait of every request of `pack`: one wake-up per event loop, not one per request."""
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+    for waiting in pack:
+        by_loop[waiting.confirm.get_loop()].append(waiting.confirm)
+    for loop, confirms in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_finish, confirms, reason)
+
+
+def _finish(confirms: list[asyncio.Future[None]], reason: str | None) -> None:
+    for confirm in confirms:
+        if reason is not None:
+            _fail(confirm, reason)
+        elif not confirm.done():
+            confirm.set_result(None)
+
+
+def _fail(confirm: asyncio.Future[None], reason: str) -> None:
+    if not confirm.done():
+        confirm.set_exception(BrokerUnavailable(reason))
+
+
+def _bound_waits(connection: Any, seconds: float) -> None:
+    # py-amqp's read_timeout is SO_RCVTIMEO, whose EAGAIN its own read loop swallows: declare() would wait for ever.
+    if isinstance(connection.connection, amqp.Connection):
+        connection.connection.transport.sock.settimeout(seconds)
