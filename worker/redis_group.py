@@ -52,8 +52,9 @@ return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 
 
 def connect(*, tls: Any, **options: Any) -> redis.Redis:
-    """A client with a pool of connections, for several threads. `tls`: True, or redis-py's `ssl_*` arguments."""
+    """A client under a name of its own, for several threads. `tls`: False, True, or redis-py's `ssl_*` arguments."""
     return redis.Redis(
+        client_name=f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:12]}",
         socket_keepalive=True,
         # A command that may or may not have been done is reported, not repeated.
         retry=Retry(NoBackoff(), 0),
@@ -69,7 +70,8 @@ class Member:
 
     def __init__(self, client: Any, prefix: str) -> None:
         self.client = client
-        self.name = f"{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:12]}"
+        #: Also the connections' name in CLIENT LIST.
+        self.name: str = client.get_connection_kwargs()["client_name"]
         self._prefix = prefix
         self._move = client.register_script(_MOVE)
         self._forget = client.register_script(_FORGET)

@@ -22,12 +22,17 @@ class QoS(virtual.QoS):
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
         self._since: dict[str, float] = {}
+        self._keeper: threading.Thread | None = None
         self._settled = threading.Event()
         self._ended = threading.Event()
 
     def hold(self, tag: str) -> None:
         """From the fetch on: the last of a batch may wait long for its delivery."""
         self._since[tag] = monotonic()
+        if self._keeper is None:
+            # A thread: Celery's blocking loop does not come round while its pool is full.
+            self._keeper = threading.Thread(target=self._keep, name="keep held messages", daemon=True)
+            self._keeper.start()
 
     def let_go(self, tag: str) -> None:
         """The entry comes back after the visibility timeout."""
@@ -66,17 +71,12 @@ class QoS(virtual.QoS):
             super().ack(tag)
             self._settled.set()
 
-    def start_keeping(self, every: float) -> None:
-        """Touches what is held, in a thread of its own: Celery's blocking loop does not poll while its pool is full."""
-        name = f"keep {self.channel.member.name}"
-        threading.Thread(target=self._keep, args=(every,), name=name, daemon=True).start()
-
     def stop_keeping(self) -> None:
         """From now on what is held comes back after the visibility timeout."""
         self._ended.set()
 
-    def _keep(self, every: float) -> None:
-        while not self._ended.wait(every):
+    def _keep(self) -> None:
+        while not self._ended.wait(self.channel.visibility_timeout / 3):  # long before anybody may claim it
             oldest = monotonic() - HOLD_LIMIT
             try:
                 self.channel.member.keep([tag for tag, since in self._since.copy().items() if since > oldest])

@@ -135,9 +135,6 @@ class Channel(virtual.Channel):
     def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> None:
         """From now on drain_events hands the queue's messages to `callback`."""
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
-        if not self._handlers:
-            # Long before anybody may claim it.
-            self.qos.start_keeping(self.visibility_timeout / 3)
         self._handlers[queue] = lambda message: callback(self._taken(message, no_ack))
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:
