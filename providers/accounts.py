@@ -164,7 +164,11 @@ def _paths(table: AccountTable) -> Paths:
             raise ConfigurationError("knows", *Paths.__slots__)
         if not all(all(path) for path in paths.values()):
             raise ConfigurationError('a path is written "data.object.id"')
-        return Paths(**paths)
+        found = Paths(**paths)
+        whole = [getattr(found, name) for name in Paths.__slots__]
+        if any(inner != outer and inner[: len(outer)] == outer for inner in whole for outer in whole):
+            raise ConfigurationError("one path leads through the member of another")
+        return found
 
 
 def _kinds(table: AccountTable) -> Mapping[str, EventKind]:

@@ -6,7 +6,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -75,7 +75,7 @@ class StandardWebhooks:
     secrets: tuple[Secret, ...] = ()
     public_keys: tuple[Ed25519Key, ...] = ()
     paths: Paths = Paths()
-    kinds: Mapping[str, EventKind] = USUAL_KINDS
+    kinds: Mapping[str, EventKind] = field(default_factory=lambda: USUAL_KINDS)
 
     def verify(self, delivery: Delivery, now: float) -> str:
         """v1: HMAC-SHA256 in base64; v1a: Ed25519; other versions are skipped, as the specification asks."""
