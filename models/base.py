@@ -1,9 +1,9 @@
 """What every table shares: one naming rule for constraints, and whole packs handed over as arrays."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, MetaData, TableValuedAlias, bindparam, func
+from sqlalchemy import ARRAY, Column, MetaData, TableValuedAlias, bindparam, column, func
 
 #: Rows as the database gives them back: attribute access by column name.
 Rows = Sequence[Any]
@@ -29,10 +29,21 @@ def given(*columns: Column[Any]) -> TableValuedAlias:
 
     One statement and one plan for any number of rows; VALUES lists would be parsed anew for every length.
     """
-    arrays = [bindparam(column.name, type_=ARRAY(column.type)) for column in columns]
-    return func.unnest(*arrays).table_valued(*columns, name="given")
+    parameters = [bindparam(parameter(name), type_=ARRAY(name.type)) for name in columns]
+    rows = func.unnest(*parameters).table_valued(*(column(name.name, name.type) for name in columns))
+    return rows.render_derived(name="given")
 
 
 def arrays(rows: Sequence[Mapping[str, Any]], *columns: Column[Any]) -> dict[str, list[Any]]:
     """The parameters of a statement built with `given` on the same columns."""
-    return {column.name: [row[column.name] for row in rows] for column in columns}
+    return {parameter(name): [row[name.name] for row in rows] for name in columns}
+
+
+def tuples(rows: Collection[tuple[Any, ...]], *columns: Column[Any]) -> dict[str, list[Any]]:
+    """The same for rows that are tuples in the order of `columns`."""
+    return {parameter(name): [row[place] for row in rows] for place, name in enumerate(columns)}
+
+
+def parameter(name: Column[Any]) -> str:
+    """SQLAlchemy keeps the bare column names for itself in INSERT and UPDATE."""
+    return f"given_{name.name}"

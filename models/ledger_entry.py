@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.event import EventKind
-from models.base import Rows, arrays, given, metadata, one_of
+from models.base import Rows, arrays, given, metadata, one_of, tuples
 from models.order import orders
 
 ledger_entries = Table(
@@ -77,5 +77,4 @@ def insert_entries(connection: Connection, rows: Sequence[dict[str, Any]]) -> in
 
 def known_effects(connection: Connection, keys: Collection[tuple[str, str, str, str]]) -> Rows:
     """What the ledger holds of these effect keys: provider, account, transaction_id, kind, amount, order_no."""
-    names = [column.name for column in _KEY]
-    return connection.execute(_known, {name: [key[place] for key in keys] for place, name in enumerate(names)}).all()
+    return connection.execute(_known, tuples(keys, *_KEY)).all()

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.verdict import SETTLED, WAITING, Verdict
-from models.base import Rows, arrays, given, metadata, one_of
+from models.base import Rows, arrays, given, metadata, one_of, tuples
 from models.order import orders
 
 #: A row that was written before its verdict was known: an attempt is under way, or died.
@@ -154,8 +154,7 @@ def lock_notifications(connection: Connection, keys: Collection[tuple[str, str, 
 
     A key may be missing: `purge` can delete between the insert and this. Missing is never "new": insert again.
     """
-    names = [column.name for column in _KEY]
-    return connection.execute(_lock, {name: [key[place] for key in keys] for place, name in enumerate(names)}).all()
+    return connection.execute(_lock, tuples(keys, *_KEY)).all()
 
 
 def store_verdicts(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -166,7 +165,7 @@ def store_verdicts(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
 def count_deliveries(connection: Connection, more: dict[int, int]) -> None:
     """Adds deliveries to rows that were seen before: id -> how many more."""
     if more:
-        connection.execute(_count, {"id": list(more), "deliveries": list(more.values())})
+        connection.execute(_count, tuples(more.items(), *_COUNTED))
 
 
 def record_attempts(connection: Connection, due: dict[int, datetime]) -> None:
@@ -176,7 +175,7 @@ def record_attempts(connection: Connection, due: dict[int, datetime]) -> None:
         update(notifications)
         .where(c.id == row.c.id)
         .values(attempts=c.attempts + 1, next_attempt_at=row.c.next_attempt_at),
-        {"id": list(due), "next_attempt_at": list(due.values())},
+        tuples(due.items(), c.id, c.next_attempt_at),
     )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.order import OrderState
-from models.base import Rows, arrays, given, metadata, one_of
+from models.base import Rows, arrays, given, metadata, one_of, tuples
 
 orders = Table(
     "orders",
@@ -47,7 +47,8 @@ orders = Table(
 )
 c = orders.c
 
-_wanted = given(c.account, c.order_no)
+_KEY = (c.account, c.order_no)
+_wanted = given(*_KEY)
 _lock = (
     select(orders)
     .join(_wanted, (c.account == _wanted.c.account) & (c.order_no == _wanted.c.order_no))
@@ -80,12 +81,12 @@ _find = select(orders).join(_wanted, (c.account == _wanted.c.account) & (c.order
 
 def lock_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Rows:
     """SELECT .. FOR UPDATE of the orders with these (account, order_no), in sorted order."""
-    return connection.execute(_lock, _keys(keys)).all()
+    return connection.execute(_lock, tuples(keys, *_KEY)).all()
 
 
 def find_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Rows:
     """The same rows without a lock."""
-    return connection.execute(_find, _keys(keys)).all()
+    return connection.execute(_find, tuples(keys, *_KEY)).all()
 
 
 def store_orders(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
@@ -96,7 +97,3 @@ def store_orders(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
 def insert_orders(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
     """Inserts account, order_no, amount, currency where no such order stands; the keys that were new."""
     return {(row.account, row.order_no) for row in connection.execute(_import, arrays(rows, *_NEW))}
-
-
-def _keys(keys: Collection[tuple[str, str]]) -> dict[str, list[str]]:
-    return {"account": [key[0] for key in keys], "order_no": [key[1] for key in keys]}

@@ -20,7 +20,7 @@ from models.case import open_cases
 from models.notification import OPEN, count_deliveries, insert_new, lock_notifications
 from models.pack import count_delivery, mark_applied
 from models.payload import insert_payloads
-from tasks.attempt import begin_attempt, end_attempt
+from tasks.attempt import begin_attempt, end_attempt, said_by
 from tasks.context import Context, context
 from tasks.incoming import (
     Incoming,
@@ -72,7 +72,7 @@ def apply(
         except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one member raises must not hold back the others
-            log.warning("pack taken apart", members=len(incoming), error=type(error).__name__)
+            log.warning("pack taken apart", members=len(incoming), error=said_by(error))
             verdicts = _one_by_one(own, incoming, unreadable, pack)
     log.info("pack applied", members=len(envelopes), applied=verdicts[Verdict.APPLIED])
     return verdicts
@@ -202,6 +202,6 @@ def _alone(own: Context, item: Incoming) -> Counter[Verdict]:
 
 
 def _unrecordable(own: Context, item: Incoming, error: Exception) -> Counter[Verdict]:
-    log.error("notification cannot be recorded", account=item.envelope.account, error=type(error).__name__)
+    log.error("notification cannot be recorded", account=item.envelope.account, error=said_by(error))
     kept = unreadable_member(item.envelope.to_json(), "cannot_be_recorded")
     return run(own.engine, lambda c: apply_pack(c, own, [], [kept], None), own.patience)

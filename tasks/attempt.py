@@ -53,7 +53,7 @@ def begin_attempt(connection: Connection, own: Context, item: Incoming) -> int |
 def end_attempt(connection: Connection, own: Context, row_id: int, error: Exception) -> Verdict:
     """Records why an attempt raised: `failed`, to be tried again, or `dead` with a case after the last."""
     row = connection.execute(select(notifications).where(notifications.c.id == row_id).with_for_update()).one()
-    said = _said(error)
+    said = said_by(error)
     log.warning("attempt failed", notification_id=row.notification_id, attempts=row.attempts, error=said)
     if row.attempts >= own.settings.max_attempts:
         give_up(connection, row_id, said)
@@ -70,7 +70,7 @@ def give_up(connection: Connection, row_id: int, said: str) -> None:
     open_cases(connection, [case_row(row.provider, row.account, event_of(row), Verdict.DEAD, "attempts_exhausted")])
 
 
-def _said(error: Exception) -> str:
+def said_by(error: Exception) -> str:
     """The error's class and first line, without parameters: they are payments."""
     original = getattr(error, "orig", None) or error
     first = str(original).partition("\n")[0]

@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any
 
 from celery.signals import beat_init, celeryd_init
-from providers.accounts import load_accounts
 from sqlalchemy import Engine
 
 from domain.errors import ConfigurationError
+from providers.accounts import load_accounts
 from providers.dialect import Dialect
 from worker.database import engine
 from worker.lock import OrderLock

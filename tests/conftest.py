@@ -19,6 +19,7 @@ import pytest
 import redis
 from alembic import command
 from alembic.config import Config
+from shop import Shop
 from sqlalchemy import Engine, make_url
 
 from worker.database import build_engine
@@ -193,3 +194,9 @@ def redis_prefix(redis_server: str) -> Iterator[str]:
 def python() -> str:
     """The interpreter that runs the tests, for processes of our own."""
     return sys.executable
+
+
+@pytest.fixture
+def shop(database: Engine) -> Shop:
+    """A shop on a fresh database."""
+    return Shop(database)

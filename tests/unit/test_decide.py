@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from domain.decide import ALLOWED, MOVES, TRANSITIONS, Apply, decide
+from domain.decide import ALLOWED, MOVES, TRANSITIONS, decide
 from domain.event import SIGNS, EventKind, PaymentEvent
 from domain.order import Effect, Order, OrderState
 from domain.verdict import CASES, SETTLED, WAITING, Verdict
