@@ -20,8 +20,8 @@ SESSION = {
 }
 
 #: SQLSTATE classes and codes after which the same work may pass: connection lost, server shutting down or starting,
-#: out of resources, not writable (a failover left us on the old side).
-AWAY = ("08", "57P", "53", "25006")
+#: out of resources, not writable (a failover left us on the old side), tables not migrated yet (a deploy is under way).
+AWAY = ("08", "57P", "53", "25006", "42P01", "42703")
 #: Another transaction was in the way: serialization failure, deadlock, lock or statement time-out.
 CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 

@@ -1,0 +1,52 @@
+# Paidonce. `make help` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ORDERS ?= 200
+PROFILE ?= smoke
+SEED ?= 1
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench chaos run clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+install: $(VENV)/.installed ## .venv with every extra, in the versions that were tested
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,console,dev]'
+	@touch $@
+
+demo: install ## The whole path on this machine alone: embedded database and broker, real signed notifications, a report
+	$(BIN)/paidonce demo --orders $(ORDERS)
+
+test: install ## Every test; a missing server skips with its name, or fails where CI=true
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered
+
+lint: install ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## Let ruff write the format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## Ours, the usual answer, pgbench and the set-based ceiling, side by side
+	$(BIN)/python -m bench
+
+chaos: install ## Kills, restarts and stalls on real servers: PROFILE=smoke SEED=1
+	$(BIN)/python -m tests.chaos --profile $(PROFILE) --seed $(SEED)
+
+run: install ## The Procfile's processes on the servers that the environment names
+	$(BIN)/honcho start
+
+clean: ## Forget the environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info
