@@ -1,0 +1,79 @@
+"""The same story on each broker: real HTTP, real signatures, the Procfile's own processes."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from pgmq.install import get_embedded_install_sql
+from shop import ACCOUNT, Shop, stripe
+from sqlalchemy import Engine, make_url
+from stack import SECRET, Stack, stack, until
+
+from domain.event import EventKind
+from models import cases, notifications
+
+ORDERS = 40
+
+
+@pytest.fixture(params=["rabbitmq", "redis", "pgmq"])
+def running(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[Stack]:
+    """Receiver, worker and beat on one of the three brokers."""
+    more: dict[str, str] = {"PAIDONCE_VISIBILITY_TIMEOUT_SECONDS": "5"}
+    if request.param == "rabbitmq":
+        broker_url = request.getfixturevalue("rabbitmq_url")
+    elif request.param == "redis":
+        broker_url = request.getfixturevalue("redis_server")
+        more["PAIDONCE_BROKER_PREFIX"] = request.getfixturevalue("redis_prefix")
+    else:
+        broker_url = with_queues(database_url)
+    with stack(tmp_path, database_url, broker_url, **more) as own:
+        own.start("web", "worker", "beat")
+        own.wait_ready()
+        yield own
+
+
+def with_queues(database_url: str) -> str:
+    """Makes the database a pgmq broker too; the broker's URL."""
+    url = make_url(database_url)
+    with psycopg.connect(
+        url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
+    ) as own:
+        own.execute(get_embedded_install_sql())
+    return url.set(drivername="pgmq").render_as_string(hide_password=False)
+
+
+def test_a_real_notification_pays_its_order_once(running: Stack, database: Engine) -> None:
+    """Repeated, reordered, forged and early notifications: every order is paid once, nothing forged gets in."""
+    shop = Shop(database)
+    door = stripe(ACCOUNT, SECRET.encode())
+    forger = stripe(ACCOUNT, b"whsec_somebody_elses_secret")
+    notices = [shop.notice(f"TEAPOT-{number}") for number in range(ORDERS)]
+    refunds = [
+        shop.notice(f"TEAPOT-{number}", EventKind.REFUND, amount=250, refunded=250) for number in range(0, ORDERS, 4)
+    ]
+    for notice in notices[5:]:
+        shop.order(notice.order_no)
+
+    answers: Counter[int] = Counter()
+    with httpx.Client(base_url=running.url) as client:
+        for notice in (refunds + notices) * 3:
+            genuine = door.sign(notice, time.time())
+            forged = forger.sign(notice, time.time())
+            for delivery in (genuine, forged):
+                answer = client.post(f"/notify/{ACCOUNT}", content=delivery.body, headers=dict(delivery.headers))
+                answers[answer.status_code] += 1
+    until(lambda: shop.statuses()["parked"] >= 5 and shop.statuses()["applied"] >= ORDERS - 5, running.tail("worker"))
+    for notice in notices[:5]:
+        shop.order(notice.order_no)
+    until(lambda: shop.statuses() == {"applied": len(notices) + len(refunds)}, running.tail("worker"))
+
+    assert answers == {200: 3 * (len(notices) + len(refunds)), 401: 3 * (len(notices) + len(refunds))}
+    for number, notice in enumerate(notices):
+        expected = ("partially_refunded", 1000, 250) if number % 4 == 0 else ("paid", 1000, 0)
+        assert shop.state(notice.order_no) == expected
+    assert shop.rows(cases) == []
+    until(lambda: {row.deliveries for row in shop.rows(notifications)} == {3}, running.tail("worker"))
