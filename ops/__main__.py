@@ -1,0 +1,5 @@
+"""`python -m ops` is `paidonce`."""
+
+from ops.cli import app
+
+app()
