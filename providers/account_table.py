@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from domain.errors import ConfigurationError
-from providers.keys import Key, rsa_private_key
+from providers.keys import Key, RsaKey, rsa_private_key
 from providers.reading import moment
 from providers.references import FORM, Resolve, checked_reference
 
@@ -92,13 +92,16 @@ class AccountTable:
                 raise ConfigurationError("not_before is not before not_after")
             return Key(name or reference, decode(self.resolve(reference)), begin, end)
 
-    def signing_key(self, live: bool) -> RSAPrivateKey | None:
+    def signing_key(self, live: bool, public_keys: tuple[RsaKey, ...]) -> RSAPrivateKey | None:
         """The simulator's RSA key; a live account must have none, for who can sign can say that anything was paid."""
         if "signing_key" not in self.members:
             return None
         if live:
             raise ConfigurationError(self.place("signing_key"), "is refused while live = true")
-        return self.key("signing_key", self.members["signing_key"], rsa_private_key).value
+        key = self.key("signing_key", self.members["signing_key"], rsa_private_key).value
+        if all(known.value != key.public_key() for known in public_keys):
+            raise ConfigurationError(self.place("signing_key"), "belongs to none of public_keys")
+        return key
 
 
 def _seconds(value: object) -> float | None:

@@ -70,25 +70,27 @@ def _account(name: str, members: object, resolve: Resolve) -> Dialect:
 
 
 def _alipay(table: AccountTable, live: bool) -> Alipay:
+    public_keys = table.keys("public_keys", rsa_public_key)
     return Alipay(
         account=table.account,
         live=live,
         app_id=table.text("app_id"),
-        public_keys=table.keys("public_keys", rsa_public_key),
+        public_keys=public_keys,
         seller_id=table.optional_text("seller_id"),
-        signing_key=table.signing_key(live),
+        signing_key=table.signing_key(live, public_keys),
     )
 
 
 def _wechat_v3(table: AccountTable, live: bool) -> WechatV3:
+    public_keys = _keys_by_serial(table)
     return WechatV3(
         account=table.account,
         live=live,
         app_id=table.text("app_id"),
         merchant_id=table.text("merchant_id"),
-        public_keys=_keys_by_serial(table),
+        public_keys=public_keys,
         secrets=table.keys("secrets", _apiv3_key),
-        signing_key=table.signing_key(live),
+        signing_key=table.signing_key(live, public_keys),
     )
 
 
