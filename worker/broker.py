@@ -53,8 +53,8 @@ def transport_options(settings: Settings) -> dict[str, Any]:
                 "conn_string": pgmq_dsn(settings.broker_url),
                 "init_extension": False,
                 "visibility_timeout": settings.visibility_timeout_seconds,
-                "wait_time_seconds": 1,
-                "poll_interval_ms": 20,
+                # A long poll blocks on one queue while the other has messages: poll both, and pause when both are empty.
+                "wait_time_seconds": 0,
                 "polling_interval": 0.05,
                 "pool_size": 2,
             }
