@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.verdict import CASES
-from models.base import arrays, given, metadata, one_of
+from models.base import as_given, given, metadata, one_of
 
 cases = Table(
     "cases",
@@ -58,4 +58,4 @@ _open = (
 
 def open_cases(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     """Opens cases (kind, provider, account, order_no, notification_id, digest, reason); how many were new."""
-    return len(connection.execute(_open, arrays(rows, *_NEW)).all()) if rows else 0
+    return len(connection.execute(_open, as_given(rows)).all()) if rows else 0

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.event import EventKind
-from models.base import Rows, arrays, given, metadata, one_of, tuples
+from models.base import Rows, as_given, given, metadata, one_of, tuples
 from models.order import orders
 
 ledger_entries = Table(
@@ -72,7 +72,7 @@ _known = (
 
 def insert_entries(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     """Inserts effects that no other transaction wrote; how many. Fewer than `rows`: somebody was faster, roll back."""
-    return len(connection.execute(_insert, arrays(rows, *_NEW)).all())
+    return len(connection.execute(_insert, as_given(rows)).all())
 
 
 def known_effects(connection: Connection, keys: Collection[tuple[str, str, str, str]]) -> Rows:

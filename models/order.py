@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.order import OrderState
-from models.base import Rows, arrays, given, metadata, one_of, tuples
+from models.base import Rows, as_given, given, metadata, one_of, tuples
 
 orders = Table(
     "orders",
@@ -91,9 +91,9 @@ def find_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Ro
 
 def store_orders(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     """Writes id, status, paid, refunded, charged_back, version; the number of rows that passed the fence."""
-    return len(connection.execute(_store, arrays(rows, *_CHANGED)).all())
+    return len(connection.execute(_store, as_given(rows)).all())
 
 
 def insert_orders(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
     """Inserts account, order_no, amount, currency where no such order stands; the keys that were new."""
-    return {(row.account, row.order_no) for row in connection.execute(_import, arrays(rows, *_NEW))}
+    return {(row.account, row.order_no) for row in connection.execute(_import, as_given(rows))}

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, DateTime, Index, LargeBinary, Table, Text, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from models.base import arrays, given, metadata
+from models.base import as_given, given, metadata
 from models.case import cases
 
 payloads = Table(
@@ -31,7 +31,7 @@ _insert = insert(payloads).from_select([column.name for column in c], select(*(_
 def insert_payloads(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Keeps raw payloads. Days without a partition go to `payloads_default`, so that a dead beat stops nothing."""
     if rows:
-        connection.execute(_insert, arrays(rows, *c))
+        connection.execute(_insert, as_given(rows))
 
 
 def partition_name(day: date) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, DateTime, ForeignKey, Integer, Table, Text, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from models.base import arrays, given, metadata
+from models.base import as_given, given, metadata
 from models.order import orders
 
 transitions = Table(
@@ -30,4 +30,4 @@ _insert = insert(transitions).from_select(
 
 def insert_transitions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Writes history."""
-    connection.execute(_insert, arrays(rows, *_NEW))
+    connection.execute(_insert, as_given(rows))

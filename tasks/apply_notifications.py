@@ -32,7 +32,7 @@ from tasks.incoming import (
     unreadable_member,
     unreadable_payload_row,
 )
-from tasks.settle import case_row, pending_of, settle
+from tasks.settle import Pending, case_row, settle
 from worker.transaction import run
 
 log = structlog.get_logger()
@@ -113,12 +113,21 @@ def _apply_events(
         elif row.id not in new or item is not firsts[item.key]:
             deliveries[row.id] += 1
     insert_payloads(connection, [payload_row(firsts[key]) for key, row in rows.items() if row.id in new])
-    verdicts = settle(connection, pending_of(row for row in rows.values() if row.status in OPEN), now)
+    verdicts = settle(connection, _open(firsts, rows), now)
     count_deliveries(connection, deliveries)
     _keep_conflicts(connection, conflicts)
     verdicts[Verdict.DUPLICATE] += deliveries.total()
     verdicts[Verdict.CONFLICT] += len(conflicts)
     return verdicts
+
+
+def _open(firsts: dict[Key, Incoming], rows: dict[Key, Any]) -> list[Pending]:
+    """The rows without a verdict whose content is this delivery's; a conflicting copy speaks for no row."""
+    return [
+        Pending(row.id, row.provider, row.account, firsts[key].event, row.expires_at)
+        for key, row in rows.items()
+        if row.status in OPEN and row.digest == firsts[key].event.digest
+    ]
 
 
 def _claim(connection: Connection, own: Context, firsts: dict[Key, Incoming]) -> tuple[set[int], dict[Key, Any]]:

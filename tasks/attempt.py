@@ -34,10 +34,10 @@ def pause_after(attempts: int, base_seconds: float) -> timedelta:
 def begin_attempt(connection: Connection, own: Context, item: Incoming) -> int | None:
     """Records that `item` is about to be tried: the row's id, or None if there is nothing left to try."""
     new = insert_new(connection, [notification_row(item, own.settings.expires_after_seconds)])
-    rows = lock_notifications(connection, [item.key])
-    if not rows:
+    locked = lock_notifications(connection, [item.key])
+    if not locked:
         raise RuntimeError("row of notifications vanished between insert and lock")
-    row = rows[0]
+    row = connection.execute(select(notifications).where(notifications.c.id == locked[0].id)).one()
     if new:
         insert_payloads(connection, [payload_row(item)])
     if row.status not in OPEN:

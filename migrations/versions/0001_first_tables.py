@@ -76,7 +76,12 @@ def upgrade() -> None:
         sa.Column("deliveries", sa.Integer(), server_default="1", nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("last_error", sa.Text(), server_default="", nullable=False),
-        sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "next_attempt_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="not null exactly while the row is open",
+        ),
         sa.Column("processed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "status IN ('received', 'applied', 'conflict', 'dead', 'duplicate_payment', 'expired', 'failed', 'ignored', 'late_payment', 'mismatch', 'parked', 'stale')",
@@ -94,7 +99,7 @@ def upgrade() -> None:
         "notifications",
         ["next_attempt_at"],
         unique=False,
-        postgresql_where=sa.text("status IN ('received', 'failed', 'parked')"),
+        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
     )
     op.create_index(
         "ix__notifications__received_at", "notifications", ["received_at"], unique=False, postgresql_using="brin"
@@ -215,7 +220,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix__notifications__open",
         table_name="notifications",
-        postgresql_where=sa.text("status IN ('received', 'failed', 'parked')"),
+        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
     )
     op.drop_index("ix__notifications__account_order_no", table_name="notifications")
     op.drop_table("notifications")
