@@ -86,7 +86,7 @@ class Channel(virtual.Channel):
 
     def _connect(self, info: Any) -> Any:
         return connect(
-            tls=self.ssl or info.ssl,
+            tls=info.ssl or self.ssl,
             host=info.hostname or "127.0.0.1",
             port=info.port or Transport.default_port,
             username=info.userid or None,

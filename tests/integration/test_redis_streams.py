@@ -151,8 +151,7 @@ def test_a_requeued_message_says_that_it_was_delivered_before(connect: Connect, 
     (message,) = reader.read(1)
 
     assert (bodies([message]), redelivered([message])) == ([{"wren": 1}], [True])
-    ((_, fields),) = server.xrange(key)
-    assert {b"redelivered", b"message"} == set(fields)
+    assert server.eval("return #redis.call('XRANGE', KEYS[1], '-', '+')[1][2]", 1, key) == 4
     assert server.xlen(key) == 1
 
 
@@ -333,6 +332,21 @@ def test_what_a_silent_consumer_holds_is_claimed_by_another(connect: Connect) ->
 
     assert (bodies(claimed), redelivered(claimed)) == (["mute"], [True])
     assert lost.delivery_tag == claimed[0].delivery_tag
+
+
+def test_a_consumer_does_not_put_back_what_another_has_claimed(connect: Connect, server: Any, key: str) -> None:
+    """It would run once more, beside the one who has it now."""
+    publish(connect(), "mine")
+    silent, other = Reader(connect()), Reader(connect())
+    (lost,) = silent.read(1)
+    silent.stop_keeping()
+    (claimed,) = other.read(1)
+
+    lost.requeue()
+
+    assert server.xrange(key)[0][0] == claimed.delivery_tag.rsplit("/")[1].encode()
+    claimed.ack()
+    assert server.xlen(key) == 0
 
 
 def test_a_living_consumer_keeps_what_it_holds(connect: Connect) -> None:
