@@ -1,0 +1,98 @@
+"""Our processes as the Procfile starts them, each in a session of its own, so that it and its children die together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """One process with its children. Its output is appended to `<folder>/<name>.log`."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._command = command
+        self._environment = _with_this_python(environment)
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, again after a kill."""
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def pid(self) -> int:
+        """Also the id of its process group."""
+        if self._popen is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._popen.pid
+
+    def is_running(self) -> bool:
+        """Whether its first process lives, stopped or not."""
+        return self._popen is not None and self._popen.poll() is None
+
+    def children(self) -> list[int]:
+        """The pool of a worker."""
+        found = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True, check=False).stdout
+        return sorted(map(int, found.split()))
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the whole group, if there still is one."""
+        if self._popen is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, number)
+
+    def kill(self) -> None:
+        """By kill -9, children too; no one gets to clean up."""
+        self.send(signal.SIGKILL)
+        if self._popen is not None:
+            self._popen.wait()
+
+    def stop(self, seconds: float = 10) -> None:
+        """SIGTERM, as a platform does, and after `seconds` a kill."""
+        if self._popen is not None and self.is_running():
+            self.send(signal.SIGCONT)
+            self._popen.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(seconds)
+        self.kill()
+
+
+def from_procfile(kind: str, name: str, environment: Mapping[str, str], folder: Path) -> Process:
+    """Process `kind` ("web", "worker", "beat") with the very command of the Procfile."""
+    lines = (ROOT / "Procfile").read_text().splitlines()
+    command = next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{kind}:"))
+    return Process(name, ["sh", "-c", command], environment, folder)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_answered(url: str, process: Process, seconds: float = 30) -> None:
+    """Until GET `url` is answered 200. Raises RuntimeError when `process` ends or `seconds` pass."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.is_running():
+        with suppress(OSError), urllib.request.urlopen(url, timeout=1):  # noqa: S310 - 127.0.0.1
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{process.name} does not answer; see {process.log}")
+
+
+def _with_this_python(environment: Mapping[str, str]) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, **environment, "PATH": path}
