@@ -23,7 +23,7 @@ from worker.redis_streams import register
 ROOT = Path(__file__).parents[2]
 HEATHER = Queue("heather", Exchange("moor", "direct"), "bloom")
 #: Seconds: short, so that what the dead left is claimed within a test.
-VISIBILITY = 0.6
+VISIBILITY = 1.0
 
 Connect = Callable[..., Connection]
 
@@ -521,7 +521,8 @@ from kombu import Connection, Consumer, Exchange, Queue
 from worker.redis_streams import register
 
 register()
-connection = Connection(sys.argv[1], transport_options={"global_keyprefix": sys.argv[2], "visibility_timeout": 0.6})
+options = {"global_keyprefix": sys.argv[2], "visibility_timeout": 1, "block_timeout": 5}
+connection = Connection(sys.argv[1], transport_options=options)
 queue = Queue("heather", Exchange("moor", "direct"), "bloom")
 
 def work(message):
@@ -533,7 +534,7 @@ with Consumer(connection.default_channel, [queue], on_message=work, prefetch_cou
     print("ready", flush=True)
     while True:
         try:
-            connection.drain_events(timeout=1)
+            connection.drain_events(timeout=30)
         except TimeoutError:
             pass
 """
@@ -579,8 +580,7 @@ def test_a_consumer_paused_and_killed_loses_nothing(
 ) -> None:
     """The server hands messages to a process that cannot read them: the fault that kombu's own transport loses by."""
     process = consumer_process("acks")
-    publish(connect(), "first")
-    assert process.stdout.readline() == "first\n"
+    _wait_until_blocked(server, process.pid)
     os.kill(process.pid, signal.SIGSTOP)
     publish(connect(), *range(10))
     assert server.xpending(key, GROUP)["pending"] > 0
@@ -588,3 +588,10 @@ def test_a_consumer_paused_and_killed_loses_nothing(
     process.kill()
 
     assert list(range(10)) == sorted(bodies(Reader(connect()).read(10)))
+
+
+def _wait_until_blocked(server: Any, pid: int) -> None:
+    end = time.monotonic() + 10
+    while not any(f".{pid}." in row["name"] and "b" in row["flags"] for row in server.client_list()):
+        assert time.monotonic() < end, "the consumer never waited on the server"
+        time.sleep(0.01)
