@@ -116,8 +116,6 @@ def rsa_public_key(text: bytes) -> RSAPublicKey:
 
     A certificate's own dates and issuer are not looked at: the account pins this key, and `not_after` ends it.
     """
-    if b"PRIVATE KEY" in text:
-        raise ValueError("a private key")
     if b"BEGIN CERTIFICATE" in text:
         key: object = x509.load_pem_x509_certificate(text).public_key()
     elif b"-----BEGIN" in text:

@@ -25,5 +25,6 @@ def read_form(body: bytes) -> dict[bytes, bytes]:
 
 
 def _plain(text: bytes) -> bytes:
-    """The plus sign is a space and %2B a plus sign, in this order."""
-    return unquote_to_bytes(text.replace(b"+", b" "))
+    """The plus sign is a space and %2B a plus sign, in this order. Most fields have neither."""
+    text = text.replace(b"+", b" ")
+    return unquote_to_bytes(text) if b"%" in text else text
