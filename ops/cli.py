@@ -7,10 +7,13 @@ from typer.core import TyperGroup
 
 from ops.audit.command import audit
 from ops.cases import list_cases, resolve_case
+from ops.demo.command import demo
+from ops.embedded.up import up
 from ops.explain import explain
 from ops.foreseen import foreseen
 from ops.migrate import migrate
 from ops.orders_import import import_orders
+from ops.simulator.command import simulate
 
 
 class Polite(TyperGroup):
@@ -33,8 +36,11 @@ orders = typer.Typer(no_args_is_help=True, help="The orders we protect.")
 cases = typer.Typer(no_args_is_help=True, help="What a person has to see.")
 
 app.command()(audit)
+app.command()(demo)
 app.command()(explain)
 app.command()(migrate)
+app.command()(simulate)
+app.command()(up)
 app.add_typer(orders, name="orders")
 orders.command("import")(import_orders)
 app.add_typer(cases, name="cases")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from domain.money import to_decimal
@@ -28,7 +28,7 @@ class Happening(NamedTuple):
 def story(facts: Any, order_no: str) -> Iterator[Text | Table]:
     """A headline, then the table."""
     yield _headline(facts, order_no)
-    table = Table("when", "what", "detail", title_justify="left")
+    table = Table("when", "what", Column("detail", overflow="fold"))
     for line in sorted(happenings(facts)):
         table.add_row(rfc3339(line.at), Text(line.what, line.style), Text(line.detail))
     yield table
@@ -72,6 +72,11 @@ def _headline(facts: Any, order_no: str) -> Text:
         return Text(f"{order_no} ({facts.account}) is not imported; {waiting} notifications name it.", "yellow")
     sums = ", ".join(
         f"{word} {to_decimal(getattr(order, column), order.currency)}"
-        for word, column in (("owed", "amount"), ("paid", "paid"), ("refunded", "refunded"), ("lost", "charged_back"))
+        for word, column in (
+            ("owed", "amount"),
+            ("paid", "paid"),
+            ("refunded", "refunded"),
+            ("charged back", "charged_back"),
+        )
     )
     return Text(f"{order_no} ({order.account}) is {order.status}: {sums} {order.currency}, version {order.version}.")
