@@ -1,19 +1,31 @@
-"""What the worker cannot read is kept whole for a person. Celery 5.7 acknowledges it, and then it is gone.
+"""What the worker cannot read is kept whole for a person. Celery 5.7 acknowledges it, or ends, and then it is gone.
 
-On RabbitMQ a reject goes to the dead-letter exchange, with confirms. Redis and pgmq know no such exchange, so the
-message is put into the quarantine queue before it is taken off its own.
+On RabbitMQ a reject goes to the dead-letter exchange, with confirms. Our Redis transport keeps what is rejected by
+itself. pgmq deletes it, so there the message is put into the quarantine queue before it is taken off its own.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from celery import bootsteps
 from celery.worker import consumer
+from kombu.transport import virtual
 
 import celeryconfig
 from worker.broker import declare
 
 log = structlog.get_logger()
+
+#: Headers of protocol 2 that no message of ours fills, with all that they may hold. An ETA would be kept in memory,
+#: unacknowledged, until its day; a time limit of another shape ends the worker.
+_UNUSED: Mapping[str, tuple[Any, ...]] = {
+    "eta": (None,),
+    "group": (None,),
+    "retries": (None, 0),
+    "stamped_headers": (None, []),
+    "timelimit": (None, [None, None]),
+}
 
 
 class DeclareQueues(bootsteps.StartStopStep):
@@ -22,47 +34,71 @@ class DeclareQueues(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.connection:Connection",)
 
     def start(self, c: Any) -> None:
-        """Runs at start and after every reconnect."""
+        """Runs at start and after every reconnect, before the first message."""
         declare(c.connection)
+        channel = c.connection.default_channel
+        if isinstance(channel, virtual.Channel) and not getattr(channel, "keeps_rejected", False):
+            channel.Message = KeptMessage
+
+
+class KeptMessage(virtual.Message):
+    """A message whose rejection keeps it, also when it is Celery that rejects, after a task has failed."""
+
+    def reject(self, requeue: bool = False) -> None:
+        """A crash between the two steps leaves it in both queues, never in neither."""
+        if not requeue and not self.acknowledged:
+            self.channel._put(celeryconfig.QUARANTINE.name, self._raw)
+        super().reject(requeue=requeue)
 
 
 class Consumer(consumer.Consumer):
-    """Celery's consumer, but nothing unreadable is acknowledged."""
+    """Celery's consumer, but nothing unreadable is acknowledged, and nothing readable ends the worker."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Celery's handler, behind a look at the message: it trusts headers and body to have the right types."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> Any:
+            reason, error = fault(message)
+            return quarantine(message, reason, error) if reason else handle(message)
+
+        return on_message
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Celery would acknowledge: not even a dead-letter exchange would see it."""
         quarantine(message, "undecodable", exc)
 
-    def on_unknown_message(self, body: Any, message: Any) -> None:
-        """A message that is not a task."""
-        quarantine(message, "not_a_task")
-
-    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
         """A task's name that this worker does not know: a rolling deploy, or a forger."""
         quarantine(message, "unknown_task", exc)
 
-    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
-        """A task whose arguments do not fit."""
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:  # noqa: ARG002
+        """A header that Celery itself found wrong."""
         quarantine(message, "invalid_task", exc)
 
 
+def fault(message: Any) -> tuple[str | None, Exception | None]:
+    """Why `message` is none of ours, (None, None) if it may be. Decodes the body, which the message remembers."""
+    headers = message.headers
+    if not isinstance(headers.get("task"), str) or not isinstance(headers.get("id"), str):
+        return "not_a_task", None
+    if any(headers.get(name) not in allowed for name, allowed in _UNUSED.items()):
+        return "foreign_header", None
+    try:
+        payload = message.payload
+    except Exception as error:  # noqa: BLE001 - a codec, a compressor or the recursion limit: unreadable all the same
+        return "undecodable", error
+    match payload:
+        case [list(), dict(), None]:
+            return None, None
+        case [list(), dict(), dict() as signatures]:
+            # A callback would have this worker publish what a stranger wrote.
+            return ("foreign_signature" if any(signatures.values()) else None), None
+        case _:
+            return "not_a_task", None
+
+
 def quarantine(message: Any, reason: str, error: Exception | None = None) -> None:
-    """Moves `message` to the quarantine queue. A crash between the two steps leaves it in both, never in neither."""
-    channel = message.channel
-    if hasattr(channel, "_put") and not getattr(channel, "keeps_rejected", False):
-        channel._put(celeryconfig.QUARANTINE.name, message_shape(message))
+    """Moves `message` to the quarantine, whole."""
     message.reject(requeue=False)
     log.error("message quarantined", reason=reason, error=type(error).__name__ if error else None)
-
-
-def message_shape(message: Any) -> dict[str, Any]:
-    """The message as a virtual transport carries it."""
-    body = message.body
-    return {
-        "body": body.decode("utf-8", "backslashreplace") if isinstance(body, bytes) else body,
-        "content-type": message.content_type,
-        "content-encoding": message.content_encoding,
-        "headers": dict(message.headers or {}),
-        "properties": {name: value for name, value in (message.properties or {}).items() if name != "delivery_info"}
-        | {"delivery_info": {"exchange": "", "routing_key": celeryconfig.QUARANTINE.name}},
-    }
