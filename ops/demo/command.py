@@ -59,7 +59,9 @@ def _played(folder: Path, addresses: Addresses, plan: Plan) -> Result:
     err.print("starting database, receiver, worker and beat")
     with occupied(folder) as place, running_stack(place, addresses) as stack:
         result = play(stack, plan, began)
-        if not result.ok:
+        if result.ok:
+            stack.grace = 0.5  # nothing is under way; Celery's farewell to its queues takes seconds
+        else:
             stack.show_logs()
         return result
 

@@ -76,11 +76,11 @@ class Child:
         if self._process and self._process.poll() is None:
             self._process.terminate()
 
-    def wait(self) -> None:
-        """Until it has ended; SIGKILL to its whole group when the grace is over."""
+    def wait(self, grace: float) -> None:
+        """Until it has ended; SIGKILL to its whole group after `grace` seconds."""
         if self._process:
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=GRACE)
+                self._process.wait(timeout=grace)
             self._end_group(signal.SIGKILL)
             self._process.wait()
             self._process = None

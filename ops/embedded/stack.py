@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from ops.database import connected
-from ops.embedded.child import Child, end_leftovers, remember
+from ops.embedded.child import GRACE, Child, end_leftovers, remember
 from ops.embedded.place import Place
 from ops.embedded.postgres import Postgres, install_queues
 from ops.embedded.sandbox import make_accounts
@@ -46,6 +46,8 @@ class Stack:
     broker_url: str
     #: None: the database is somebody else's.
     postgres: Postgres | None = None
+    #: Seconds that a process has to finish its work when the stack stops.
+    grace: float = GRACE
     children: list[Child] = field(default_factory=list)
     _ending: Event = field(default_factory=Event)
 
@@ -94,7 +96,7 @@ class Stack:
         for child in self.children:
             child.ask_to_stop()
         for child in self.children:
-            child.wait()
+            child.wait(self.grace)
         self.place.children.unlink(missing_ok=True)
 
     def _watch(self) -> None:
