@@ -17,14 +17,15 @@ from worker.broker import declare
 
 log = structlog.get_logger()
 
-#: Headers of protocol 2 that no message of ours fills, with all that they may hold. An ETA would be kept in memory,
+#: Headers of protocol 2 with all that they may hold in a message of ours. An ETA would be kept in memory,
 #: unacknowledged, until its day; a time limit of another shape ends the worker.
-_UNUSED: Mapping[str, tuple[Any, ...]] = {
+_OURS: Mapping[str, tuple[Any, ...]] = {
     "eta": (None,),
     "group": (None,),
     "retries": (None, 0),
     "stamped_headers": (None, []),
-    "timelimit": (None, [None, None]),
+    # Beat writes our own limits, the publisher none.
+    "timelimit": (None, [None, None], [celeryconfig.task_time_limit, celeryconfig.task_soft_time_limit]),
 }
 
 
@@ -82,7 +83,7 @@ def fault(message: Any) -> tuple[str | None, Exception | None]:
     headers = message.headers
     if not isinstance(headers.get("task"), str) or not isinstance(headers.get("id"), str):
         return "not_a_task", None
-    if any(headers.get(name) not in allowed for name, allowed in _UNUSED.items()):
+    if any(headers.get(name) not in allowed for name, allowed in _OURS.items()):
         return "foreign_header", None
     try:
         payload = message.payload
