@@ -15,7 +15,7 @@ AMQP = ("amqp", "amqps", "pyamqp")
 
 
 def family(broker_url: str) -> str:
-    """ "rabbitmq", "redis" or "pgmq". Raises ConfigurationError for anything else: other brokers lose messages."""
+    """The word rabbitmq, redis or pgmq. Raises ConfigurationError for anything else: other brokers lose messages."""
     scheme = urlsplit(broker_url).scheme
     if scheme in AMQP:
         return "rabbitmq"
@@ -53,7 +53,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
                 "conn_string": pgmq_dsn(settings.broker_url),
                 "init_extension": False,
                 "visibility_timeout": settings.visibility_timeout_seconds,
-                # A long poll blocks on one queue while the other has messages: poll both, and pause when both are empty.
+                # A long poll blocks on one queue while the other has messages: poll both, pause when both are empty.
                 "wait_time_seconds": 0,
                 "polling_interval": 0.05,
                 "pool_size": 2,
