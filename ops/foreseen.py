@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -27,12 +28,22 @@ def foreseen() -> Iterator[None]:
         fail(str(error))
     except DBAPIError as error:
         fail(_database(error))
+    except psycopg.OperationalError as error:
+        fail(f"PostgreSQL cannot be reached: {_first_line(error)}")
+    except BrokenPipeError:
+        raise  # `| head` is nobody's mistake; typer ends quietly
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _database(error: DBAPIError) -> str:
-    first = str(error.orig).strip().partition("\n")[0]
+    first = _first_line(error.orig)
     if getattr(error.orig, "sqlstate", None) in _NO_TABLE:
         return "the database has no tables of ours: run `paidonce migrate`"
     if isinstance(error, OperationalError):
         return f"PostgreSQL cannot be reached, or gave up: {first} (PAIDONCE_DATABASE_URL)"
     return f"PostgreSQL refused: {first}"
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().partition("\n")[0]

