@@ -1,6 +1,7 @@
 """Our processes as the Procfile starts them, each in a session of its own, so that it and its children die together."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -77,10 +78,15 @@ def from_procfile(kind: str, name: str, environment: Mapping[str, str], folder: 
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on now, and that stays free while its owner is dead.
+
+    Below the ephemeral ports: a client's own end may sit on one of those, and even connect to itself.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until_answered(url: str, process: Process, seconds: float = 30) -> None:

@@ -17,6 +17,8 @@ from .workload import Planned
 
 #: Seconds: the first pause before a delivery is repeated, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+#: Deliveries on their way at once.
+MOST_AT_ONCE = 32
 #: Answers that say "this is not genuine"; a forger is not sent away by anything less.
 REFUSALS = (400, 401)
 
@@ -55,6 +57,8 @@ class Provider:
         #: Not genuine, and acknowledged all the same: (account, notification id).
         self.fooled: list[tuple[str, str]] = []
         self._began = 0.0
+        # httpx's own limit looks at every waiting request whenever one ends.
+        self._lines = asyncio.Semaphore(MOST_AT_ONCE)
 
     @property
     def deliveries(self) -> int:
@@ -65,8 +69,7 @@ class Provider:
         """Every delivery at its time; how many were never settled within `patience` seconds after the last was due."""
         self._began = time.monotonic()
         end = max(one.at for one in planned) + patience
-        limits = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-        async with httpx.AsyncClient(timeout=6, limits=limits) as http:
+        async with httpx.AsyncClient(timeout=6) as http:
             ends = [asyncio.create_task(self._until_settled(http, one, end)) for one in planned]
             return sum(not settled for settled in await asyncio.gather(*ends))
 
@@ -81,13 +84,14 @@ class Provider:
         return False
 
     async def _once(self, http: httpx.AsyncClient, one: Planned) -> int:
-        delivery = one.sign(self._dialects, time.time())
-        status = 0
-        with suppress(httpx.TransportError):
-            url = f"{self._dice.choice(self._doors())}/notify/{one.account}"
-            status = (await http.post(url, content=delivery.body, headers=dict(delivery.headers))).status_code
-        self.answers[status] += 1
-        return status
+        async with self._lines:
+            delivery = one.sign(self._dialects, time.time())
+            status = 0
+            with suppress(httpx.TransportError):
+                url = f"{self._dice.choice(self._doors())}/notify/{one.account}"
+                status = (await http.post(url, content=delivery.body, headers=dict(delivery.headers))).status_code
+            self.answers[status] += 1
+            return status
 
     def _is_settled(self, one: Planned, status: int) -> bool:
         said = one.account, one.notice.notification_id
