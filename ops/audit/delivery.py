@@ -104,6 +104,12 @@ DELIVERY = (
               AND (coalesce(next_attempt_at, received_at) < now() - make_interval(secs => :patience)
                    OR (:drained AND status = 'received'))
             """,
+            # Open without a next attempt, so that no sweep would find it; or settled with one.
+            """
+            SELECT id, status
+            FROM notifications
+            WHERE (status IN ('received', 'failed', 'parked')) <> (next_attempt_at IS NOT NULL)
+            """,
             # Past its time and still waiting: expire_overdue does not run.
             """
             SELECT id, status

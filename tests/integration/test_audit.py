@@ -143,6 +143,11 @@ SABOTAGE = [
         "its time ran out and nobody said so",
         ["UPDATE notifications SET expires_at = now() - interval '1 h' WHERE status = 'parked'"],
     ),
+    (
+        "I10",
+        "it waits and no sweep would find it",
+        ["UPDATE notifications SET next_attempt_at = NULL WHERE status = 'parked'"],
+    ),
     ("I10", "no person sees it", ["DELETE FROM cases WHERE kind = 'duplicate_payment'"]),
     (
         "I11",
