@@ -11,7 +11,7 @@ from ops.output import json_line, out
 EXAMPLES = 3
 
 AsJson = typer.Option(False, "--json", help="Last line: one JSON object.")
-Drained = typer.Option(False, "--drained", help="The queues are empty and nothing runs: excuse nothing for being young.")
+Drained = typer.Option(False, "--drained", help="The queues are empty and nothing runs: excuse nothing.")
 
 
 def audit(as_json: bool = AsJson, drained: bool = Drained) -> None:
