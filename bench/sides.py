@@ -16,7 +16,7 @@ from bench.side import Side
 from providers.envelope import Envelope
 from tests.chaos.processes import Process, free_port, from_procfile
 from tests.chaos.servers import plain
-from worker.publisher import TASK, Link
+from worker.link import TASK, Link
 from worker.settings import Settings
 
 

@@ -46,6 +46,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
             return {
                 "visibility_timeout": settings.visibility_timeout_seconds,
                 "global_keyprefix": settings.broker_prefix,
+                "quarantine_queue": celeryconfig.QUARANTINE.name,
                 "ssl": urlsplit(settings.broker_url).scheme == "rediss",
             }
         case "pgmq":

@@ -54,7 +54,7 @@ class Channel(virtual.Channel):
 
     QoS = QoS
     supports_fanout = False
-    #: The worker's quarantine asks this: what is rejected is kept whole, in the stream `<queue>.quarantine`.
+    #: The worker's quarantine asks this: what is rejected is kept whole, in the quarantine's stream.
     keeps_rejected = True
     global_keyprefix = "paidonce:"
     #: Seconds after which a silent worker's messages are handed to another.
@@ -66,9 +66,12 @@ class Channel(virtual.Channel):
     health_check_interval = 25
     #: True, or redis-py's `ssl_*` arguments.
     ssl: Any = False
+    #: The queue whose stream takes what is rejected or unreadable, from every queue.
+    quarantine_queue = "quarantine"
     from_transport_options = (
         *virtual.Channel.from_transport_options,
         *("global_keyprefix", "visibility_timeout", "block_timeout", "socket_timeout", "health_check_interval", "ssl"),
+        "quarantine_queue",
     )
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
@@ -210,8 +213,8 @@ class Channel(virtual.Channel):
         self.member.move(tag, _queue(tag), REDELIVERED, "1")
 
     def quarantine(self, tag: str, reason: str = "rejected") -> None:
-        """To the stream `<queue>.quarantine`, whole, in one step: for a person."""
-        self.member.move(tag, f"{_queue(tag)}.quarantine", b"reason", reason)
+        """To the quarantine's stream, whole, in one step: for a person. What is there already stays there."""
+        self.member.move(tag, self.quarantine_queue, b"reason", reason)
 
     def leave(self) -> None:
         """Hands back what is held, so that nobody waits for it, and takes this consumer's name off the groups.

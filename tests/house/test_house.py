@@ -58,10 +58,10 @@ def test_every_task_has_its_file_and_its_route() -> None:
 
 def test_the_receivers_task_name_resolves() -> None:
     """Receiver and worker meet only by this name and the envelope."""
-    from worker import publisher
+    from worker import link
 
     app.loader.import_default_modules()
-    assert publisher.TASK in app.tasks
+    assert link.TASK in app.tasks
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import missing
-from stack import free_port, until
+from running import free_port, until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]

@@ -9,9 +9,9 @@ import httpx
 import psycopg
 import pytest
 from pgmq.install import get_embedded_install_sql
+from running import SECRET, Stack, stack, until
 from shop import ACCOUNT, Shop, stripe
 from sqlalchemy import Engine, make_url
-from stack import SECRET, Stack, stack, until
 
 from domain.event import EventKind
 from models import cases, notifications

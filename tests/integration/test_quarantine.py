@@ -11,9 +11,9 @@ import psycopg
 import pytest
 import redis
 from pgmq.install import get_embedded_install_sql
+from running import Stack, stack, until
 from shop import Shop
 from sqlalchemy import Engine, make_url
-from stack import Stack, stack, until
 
 import celeryconfig
 from worker.broker import connect, declare
@@ -122,7 +122,7 @@ def quarantined(broker: Settings) -> list[tuple[bytes, object, object]]:
 
 def quarantined_on_redis(broker: Settings) -> list[tuple[bytes, object, object]]:
     """Read off the stream itself: the transport would refuse to read some of these."""
-    key = f"{broker.broker_prefix}{celeryconfig.task_queues[0].name}.quarantine"
+    key = f"{broker.broker_prefix}{celeryconfig.QUARANTINE.name}"
     found = []
     with redis.Redis.from_url(broker.broker_url) as client:
         for entry_id, fields in client.xrange(key):

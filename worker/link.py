@@ -1,0 +1,123 @@
+"""One connection to the broker, and the one message that is on its way over it."""
+
+import json
+import os
+import socket
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import amqp
+import kombu
+
+import celeryconfig
+from worker.broker import connect, declare
+from worker.settings import Settings
+
+#: The task's name is all that receiver and worker share. It decides the route, as for Celery itself.
+TASK = "tasks.apply_notifications"
+_ROUTE = celeryconfig.task_routes[TASK]
+_QUEUE = next(queue for queue in celeryconfig.task_queues if queue.name == _ROUTE["queue"])
+
+#: Celery's message protocol 2. No repr of the arguments: headers end in logs and events.
+_HEADERS: dict[str, Any] = {
+    "lang": "py",
+    "task": TASK,
+    "shadow": None,
+    "eta": None,
+    "expires": None,
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "timelimit": [None, None],
+    "parent_id": None,
+    "argsrepr": "-",
+    "kwargsrepr": "-",
+    "origin": f"{os.getpid()}@{socket.gethostname()}",
+    "ignore_result": True,
+    "replaced_task_nesting": 0,
+    "stamped_headers": None,
+    "stamps": {},
+}
+_NO_SIGNATURES = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+class Link:
+    """One connection, one channel, one epoch, one unconfirmed message. For one thread.
+
+    py-amqp takes any late confirm for the one it waits for, so after an error nothing of a link may be used again.
+    """
+
+    #: kombu's own encoder calls back into Python for every value.
+    _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._patience = settings.publish_timeout_seconds / 2
+        self._connection: Any = None
+        self._producer: Any = None
+        self.epoch = ""
+        self.number = 0
+        self.last_used = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a message can be sent without connecting first."""
+        return self._producer is not None
+
+    def open(self) -> None:
+        """Connects once, declares the queues, begins an epoch. Raises whatever the transport raises."""
+        self._connection = connect(self._settings, pool_timeout=self._patience)
+        self._connection.ensure_connection(max_retries=0)
+        _bound_waits(self._connection, self._patience)
+        declare(self._connection)
+        self._producer = kombu.Producer(self._connection.channel(), auto_declare=False)
+        self.epoch, self.number, self.last_used = uuid4().hex, 0, monotonic()
+
+    def send(self, envelopes: list[dict[str, Any]], seconds: float) -> None:
+        """Returns when the broker has confirmed the pack. Raises whatever the transport raises."""
+        if not self.is_open:
+            self.open()
+        self.number += 1
+        pack = [envelopes], {"epoch": self.epoch, "number": self.number}, _NO_SIGNATURES
+        task_id = str(uuid4())
+        self._producer.publish(
+            Link._encode(pack),
+            exchange=_QUEUE.exchange.name,
+            routing_key=_ROUTE["routing_key"],
+            content_type="application/json",
+            content_encoding="utf-8",
+            headers=_HEADERS | {"id": task_id, "root_id": task_id},
+            correlation_id=task_id,
+            delivery_mode=2,
+            # A confirm alone is also given for a message that no queue took.
+            mandatory=True,
+            timeout=seconds,
+            confirm_timeout=seconds,
+        )
+        self.last_used = monotonic()
+
+    def is_lost_by(self, error: Exception) -> bool:
+        """Whether `error` says that the connection is gone, rather than that the broker refused."""
+        return self._connection is not None and isinstance(error, self._connection.connection_errors)
+
+    def discard(self) -> None:
+        """Drops the connection without a word: a good-bye would wait for an answer (py-amqp has no bound there)."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.collect(socket_timeout=0.3)
+
+    def close(self) -> None:
+        """Says good-bye; for a link without errors."""
+        if self.is_open:
+            with suppress(Exception):
+                self._connection.release()
+        self.discard()
+
+
+def _bound_waits(connection: Any, seconds: float) -> None:
+    # py-amqp's read_timeout is SO_RCVTIMEO, whose EAGAIN its own read loop swallows: declare() would wait for ever.
+    if isinstance(connection.connection, amqp.Connection):
+        connection.connection.transport.sock.settimeout(seconds)
