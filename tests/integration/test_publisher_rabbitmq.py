@@ -15,6 +15,7 @@ import kombu
 import pytest
 
 from domain.errors import BrokerUnavailable
+from worker import link as link_module
 from worker import publisher as publisher_module
 from worker.publisher import Publisher
 from worker.settings import Settings
@@ -297,8 +298,8 @@ def test_a_broker_that_stalls_while_connecting_does_not_hold_the_publisher(
         declared.set()
 
     with pytest.MonkeyPatch.context() as patch:
-        declare = publisher_module.declare
-        patch.setattr(publisher_module, "declare", lambda link: (stall_before_declaring(link), declare(link)))
+        declare = link_module.declare
+        patch.setattr(link_module, "declare", lambda link: (stall_before_declaring(link), declare(link)))
         proxy.cut()
         assert run(publish_all(publisher, range(5))) == set()
         eventually(declared.is_set)

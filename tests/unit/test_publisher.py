@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 from domain.errors import BrokerUnavailable, ConfigurationError
+from worker import link
 from worker import publisher as publisher_module
 from worker.publisher import Publisher
 from worker.settings import Settings
@@ -82,7 +83,7 @@ def test_a_broker_that_would_lose_messages_stops_the_start() -> None:
 
 def test_the_headers_are_those_that_celery_writes() -> None:
     """Protocol 2 as this Celery has it, with nothing of the arguments in a header."""
-    theirs = Celery("compare").amqp.as_task_v2("an-id", publisher_module.TASK, args=([],), ignore_result=True).headers
-    ours = publisher_module._HEADERS | {"id": "an-id", "root_id": "an-id"}
+    theirs = Celery("compare").amqp.as_task_v2("an-id", link.TASK, args=([],), ignore_result=True).headers
+    ours = link._HEADERS | {"id": "an-id", "root_id": "an-id"}
     hidden = {"argsrepr": "-", "kwargsrepr": "-", "origin": None}
     assert ours | {"origin": None} == theirs | hidden
