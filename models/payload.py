@@ -73,7 +73,8 @@ def evidence_in(connection: Connection, day: date) -> bool:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     query = (
         select(cases.c.id)
-        .join(payloads, (c.account == cases.c.account) & (c.digest == cases.c.digest))
+        .join(payloads, (c.account == cases.c.account) & (c.notification_id == cases.c.notification_id))
+        .where(c.digest == cases.c.digest)
         .where(cases.c.status == "open", c.received_at >= start, c.received_at < start + timedelta(days=1))
         .limit(1)
     )

@@ -1,5 +1,6 @@
 """The engine: timeouts, durability and fork safety in one place. Whoever opens a transaction commits it."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,10 @@ SESSION = {
     "application_name": "paidonce",
 }
 
+#: The tasks look rows up by their keys, a pack at a time. The planner expects a hundred rows of every pack and reads a
+#: whole table of orders to hash it; by the index ten rows cost a tenth of that.
+BY_KEY = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
+
 #: SQLSTATE classes and codes after which the same work may pass: connection lost, server shutting down or starting,
 #: out of resources, not writable (a failover left us on the old side), tables not migrated yet (a deploy is under way).
 AWAY = ("08", "57P", "53", "25006", "42P01", "42703")
@@ -26,8 +31,9 @@ AWAY = ("08", "57P", "53", "25006", "42P01", "42703")
 CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
 
-def build_engine(url: str) -> Engine:
-    """An engine for `url`: one connection per process, checked before use."""
+def build_engine(url: str, plans: Mapping[str, str] = BY_KEY) -> Engine:
+    """An engine for `url`: one connection per process, checked before use. `plans`: planner settings."""
+    session = SESSION | dict(plans)
     return create_engine(
         url,
         pool_size=1,
@@ -38,7 +44,7 @@ def build_engine(url: str) -> Engine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": 3,
-            "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+            "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
             "keepalives_idle": 10,
             "tcp_user_timeout": 10_000,
         },
