@@ -1,6 +1,6 @@
 """The one table of transitions, and the one function that reads it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from domain.event import SIGNS, EventKind, PaymentEvent
@@ -10,44 +10,16 @@ from domain.verdict import Decision, Verdict
 S, K, V = OrderState, EventKind, Verdict
 
 
-def _pay(order: Order, amount: int) -> Order:
-    return replace(order, paid=order.paid + amount)
-
-
-def _unpay(order: Order, amount: int) -> Order:
-    return replace(order, paid=order.paid - amount)
-
-
-def _refund(order: Order, amount: int) -> Order:
-    return replace(order, refunded=order.refunded + amount)
-
-
-def _unrefund(order: Order, amount: int) -> Order:
-    return replace(order, refunded=order.refunded - amount)
-
-
-def _charge_back(order: Order, amount: int) -> Order:
-    return replace(order, charged_back=order.charged_back + amount)
-
-
-def _win_back(order: Order, amount: int) -> Order:
-    return replace(order, charged_back=order.charged_back - amount)
-
-
-def _unmoved(order: Order, _: int) -> Order:
-    return order
-
-
-#: How each kind moves the order's totals.
-MOVES: Mapping[EventKind, Callable[[Order, int], Order]] = {
-    K.PAYMENT: _pay,
-    K.PAYMENT_REVERSAL: _unpay,
-    K.REFUND: _refund,
-    K.REFUND_REVERSAL: _unrefund,
-    K.CHARGEBACK: _charge_back,
-    K.CHARGEBACK_REVERSAL: _win_back,
-    K.CLOSED: _unmoved,
-    K.FAILED: _unmoved,
+#: How a unit of each kind's amount moves the order's totals: (paid, refunded, charged_back).
+MOVES: Mapping[EventKind, tuple[int, int, int]] = {
+    K.PAYMENT: (1, 0, 0),
+    K.PAYMENT_REVERSAL: (-1, 0, 0),
+    K.REFUND: (0, 1, 0),
+    K.REFUND_REVERSAL: (0, -1, 0),
+    K.CHARGEBACK: (0, 0, 1),
+    K.CHARGEBACK_REVERSAL: (0, 0, -1),
+    K.CLOSED: (0, 0, 0),
+    K.FAILED: (0, 0, 0),
 }
 
 
@@ -165,16 +137,22 @@ def _apply(order: Order, event: PaymentEvent, rule: Apply) -> Decision:
         if event.amount is None or event.amount <= 0:
             return Decision(V.MISMATCH, "amount_unreadable")
         amount = event.amount - order.refunded if event.cumulative else event.amount
-    after = MOVES[event.kind](order, amount)
+    pays, refunds, charges_back = MOVES[event.kind]
+    after = replace(
+        order,
+        paid=order.paid + pays * amount,
+        refunded=order.refunded + refunds * amount,
+        charged_back=order.charged_back + charges_back * amount,
+        version=order.version + 1,
+        effects={**order.effects, event.effect_key: Effect(order.order_no, amount)},
+    )
     wrong = _imbalance(after, event.kind)
     if wrong:
         return Decision(V.MISMATCH, wrong)
     state = _state(after, event.kind)
     if state not in rule.to:
         return Decision(V.MISMATCH, "amount_differs")
-    effect = Effect(order.order_no, amount)
-    after = replace(after, state=state, version=order.version + 1).with_effect(event.effect_key, effect)
-    return Decision(V.APPLIED, event.kind.value, after, SIGNS.get(event.kind, 0) * amount)
+    return Decision(V.APPLIED, event.kind.value, replace(after, state=state), SIGNS.get(event.kind, 0) * amount)
 
 
 def _imbalance(after: Order, kind: EventKind) -> str | None:

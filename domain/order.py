@@ -1,7 +1,7 @@
 """The order we protect, as the decision sees it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from domain.event import EventKind
@@ -48,7 +48,3 @@ class Order:
     version: int = 0
     #: The ledger's entries that carry the effect key of an event under decision.
     effects: Mapping[tuple[str, EventKind], Effect] = field(default_factory=dict)
-
-    def with_effect(self, key: tuple[str, EventKind], effect: Effect) -> "Order":
-        """The order that also knows `effect`."""
-        return replace(self, effects={**self.effects, key: effect})

@@ -32,13 +32,15 @@ CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
 
 def build_engine(url: str, plans: Mapping[str, str] = BY_KEY) -> Engine:
-    """An engine for `url`: one connection per process, checked before use. `plans`: planner settings."""
+    """An engine for `url`: one connection per process. `plans`: planner settings.
+
+    Not checked before use: a dead connection raises, and worker/transaction.py does the work again on a fresh one.
+    """
     session = SESSION | dict(plans)
     return create_engine(
         url,
         pool_size=1,
         max_overflow=1,
-        pool_pre_ping=True,
         pool_recycle=1800,
         # Parameters are payments: they stay out of exceptions and logs.
         hide_parameters=True,
