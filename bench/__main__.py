@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import floor, sides
 from bench.payments import ACCOUNT, Payments
-from bench.rounds import FULL, QUICK, Figure, Measure, Sizes, figures, line, measures, run_rounds
+from bench.rounds import FULL, QUICK, SQL_ALONE, Figure, Measure, Sizes, figures, line, measures, run_rounds
 from tests.chaos.accounts import sandbox_accounts
 from tests.chaos.brokers import own_vhost
 from tests.chaos.servers import ServerMissing, own_database, plain, unique_name
@@ -59,7 +59,8 @@ def _stage(sizes: Sizes, wanted: Sequence[Figure]) -> Iterator[dict[str, Measure
     with ExitStack() as stack:
         enter = stack.enter_context
         folder = Path(enter(tempfile.TemporaryDirectory(prefix="paidonce-bench-")))
-        ours_url, peer_url, bare_url = _databases(stack, sizes)
+        ours_url, peer_url = _databases(stack)
+        bare_url = _bare(stack, sizes.orders) if any(one.peer[0] in SQL_ALONE for one in wanted) else ""
         vhost = enter(own_vhost())
         environment, dialects = sandbox_accounts(folder, [ACCOUNT])
         ours = sides.ours(ours_url, vhost.url, environment, folder)
@@ -77,13 +78,19 @@ def _stage(sizes: Sizes, wanted: Sequence[Figure]) -> Iterator[dict[str, Measure
         yield measures(ours, peer, plain(bare_url), payments=payments, sizes=sizes, folder=folder)
 
 
-def _databases(stack: ExitStack, sizes: Sizes) -> tuple[str, str, str]:
-    """Ours, the peer's, and one with our tables for SQL alone."""
-    ours, bare = (stack.enter_context(own_database(unique_name("bench"))) for _ in range(2))
+def _databases(stack: ExitStack) -> tuple[str, str]:
+    """Ours and the peer's."""
+    ours = stack.enter_context(own_database(unique_name("bench")))
     peer = stack.enter_context(own_database(unique_name("bench"), migrated=False))
     sides.create_peers_tables(peer)
-    sides.add_our_orders(bare, 1, sizes.orders)
-    return ours, peer, bare
+    return ours, peer
+
+
+def _bare(stack: ExitStack, orders: int) -> str:
+    """One with our tables, for SQL alone."""
+    url = stack.enter_context(own_database(unique_name("bench")))
+    sides.add_our_orders(url, 1, orders)
+    return url
 
 
 if __name__ == "__main__":

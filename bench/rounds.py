@@ -15,6 +15,8 @@ from bench.side import Side
 PACKS = (1, 10, 50, 200)
 CONNECTIONS = (1, 32, 128)
 PAIR_CONNECTIONS = 64
+#: Measurements of the database without any process of either side.
+SQL_ALONE = ("pgbench", "set-based")
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class Sizes:
     peer_drained: int
     #: Of a load, a pgbench run.
     seconds: float
+    #: Of a load that is applied at the same time.
+    pair_seconds: float
     #: Requests at hand for a load on 1 connection, and on more.
     requests: tuple[int, int]
 
 
-FULL = Sizes(100_000, 3, (500, 3_000, 8_000, 12_000), 600, 3.0, (6_000, 48_000))
-QUICK = Sizes(2_000, 1, (30, 100, 200, 400), 40, 1.0, (1_500, 6_000))
+FULL = Sizes(100_000, 3, (500, 3_000, 8_000, 12_000), 600, 3.0, 6.0, (6_000, 48_000))
+QUICK = Sizes(2_000, 1, (30, 100, 200, 400), 40, 1.0, 1.0, (1_500, 6_000))
 
 #: One measurement: its figures by name.
 Measure = Callable[[], Mapping[str, float]]
@@ -87,8 +91,8 @@ def measures(
         return lambda: side.load(_requests(payments, count, folder), connections, sizes.seconds)
 
     def pair(side: Side) -> Measure:
-        count, seconds = sizes.requests[1], sizes.seconds * 2
-        return lambda: side.load_and_apply(_requests(payments, count, folder), PAIR_CONNECTIONS, seconds)
+        count = sizes.requests[1]
+        return lambda: side.load_and_apply(_requests(payments, count, folder), PAIR_CONNECTIONS, sizes.pair_seconds)
 
     for place, (pack, count) in enumerate(zip(PACKS, sizes.drained, strict=True)):
         found[f"our worker, packs of {pack}"] = drain(ours, count, pack)
