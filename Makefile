@@ -17,7 +17,7 @@ install: $(VENV)/.installed ## .venv with every extra, in the versions that were
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,console,dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[embedded,console,dev]'
 	@touch $@
 
 demo: install ## The whole path on this machine alone: embedded database and broker, real signed notifications, a report
