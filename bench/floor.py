@@ -56,6 +56,7 @@ def per_row(database: str, orders: int, seconds: float, folder: Path) -> float:
     lines += [statement.replace("GIVEN", _ONE) + ";" for statement in STATEMENTS]
     script = folder / "per_row.sql"
     script.write_text("\n".join([*lines, "COMMIT;"]) + "\n")
+    _analyze(database)
     size = ["-c", str(PGBENCH_CLIENTS), "-j", "2", "-T", str(max(1, round(seconds)))]
     command = ["pgbench", "-n", "-M", "prepared", *size, "-f", str(script), database]
     end = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
@@ -68,6 +69,7 @@ def per_row(database: str, orders: int, seconds: float, folder: Path) -> float:
 def set_based(database: str, orders: int, seconds: float) -> float:
     """The same statements on arrays, one connection, 200 notifications per transaction: notifications per second."""
     statements = [statement.replace("GIVEN", _MANY).encode() for statement in STATEMENTS]
+    _analyze(database)
     done, began = 0, time.monotonic()
     with psycopg.connect(database) as connection, connection.cursor() as cursor:
         while time.monotonic() - began < seconds:
@@ -79,6 +81,12 @@ def set_based(database: str, orders: int, seconds: float) -> float:
             connection.commit()
             done += SET_SIZE
     return done / (time.monotonic() - began)
+
+
+def _analyze(database: str) -> None:
+    """As for the sides: fresh statistics, no plans from when the tables were empty."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ANALYZE")
 
 
 def _facts(orders: int) -> dict[str, list[str]]:
