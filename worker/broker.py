@@ -7,7 +7,7 @@ import kombu
 
 import celeryconfig
 from domain.errors import ConfigurationError
-from worker import redis_streams
+from worker import polled, redis_streams
 from worker.settings import Settings
 
 REDIS = ("redis", "rediss")
@@ -34,7 +34,8 @@ def transport_url(broker_url: str) -> str:
             return "redisstreams" + broker_url.removeprefix("rediss").removeprefix("redis")
         case "pgmq":
             # Everything is in conn_string: pgmq drops a `?host=` and would reach another PostgreSQL of this machine.
-            return "pgmq://localhost/"
+            polled.register()
+            return "polledpgmq://localhost/"
         case _:
             return broker_url
 
@@ -54,9 +55,8 @@ def transport_options(settings: Settings) -> dict[str, Any]:
                 "conn_string": pgmq_dsn(settings.broker_url),
                 "init_extension": False,
                 "visibility_timeout": settings.visibility_timeout_seconds,
-                # A long poll blocks on one queue while the other has messages: poll both, pause when both are empty.
+                # A long poll would block on one queue while the other has messages, and the event loop with it.
                 "wait_time_seconds": 0,
-                "polling_interval": 0.05,
                 "pool_size": 2,
             }
         case _:

@@ -30,7 +30,7 @@ class QoS(virtual.QoS):
         """From the fetch on: the last of a batch may wait long for its delivery."""
         self._since[tag] = monotonic()
         if self._keeper is None:
-            # A thread: Celery's blocking loop does not come round while its pool is full.
+            # A thread: whatever holds up the consumer's own loop must not cost it what it holds.
             self._keeper = threading.Thread(target=self._keep, name="keep held messages", daemon=True)
             self._keeper.start()
 

@@ -8,8 +8,7 @@ worker stalled or lost its server for that long while it ran: a duplicate for th
 It keeps what Redis keeps: production wants `appendonly yes`, `appendfsync always`, `maxmemory-policy noeviction`.
 There is no fanout: `worker_enable_remote_control = False`, `--without-gossip --without-mingle`.
 
-Celery 5.7 runs it in its blocking loop (`implements.asynchronous` is False): fetching in the main thread, acknowledging
-at once in the pool's result thread.
+Celery runs it in its event loop (worker/polled.py), which never waits in a fetch; a consumer without one does, briefly.
 """
 
 from collections import deque
@@ -24,6 +23,7 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.utils.json import dumps, loads
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from worker.polled import Polled
 from worker.redis_group import MESSAGE, REDELIVERED, Member, connect
 from worker.redis_qos import QoS
 from worker.redis_rounds import Rounds
@@ -245,7 +245,7 @@ def _no_route(name: str) -> ChannelError:
     return ChannelError(f"NO_ROUTE - {name!r}", (60, 40), "Channel.basic_publish", "312")
 
 
-class Transport(virtual.Transport):
+class Transport(Polled, virtual.Transport):
     """What `redisstreams://` stands for."""
 
     Channel = Channel

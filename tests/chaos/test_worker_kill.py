@@ -26,9 +26,6 @@ from worker.settings import Settings
 ACCOUNT = "shop-badger"
 NOTIFICATIONS = 600
 PACK = 5
-#: The pool that Celery gives to transports without an event loop reads its jobs from one pipe, under one lock: a child
-#: killed while it waits there takes the lock with it.
-SHARED_LOCK = pytest.mark.xfail(reason="the pool hangs when an idle child is killed", strict=True)
 
 
 @pytest.fixture(params=["rabbitmq", "redis", "pgmq"])
@@ -126,11 +123,6 @@ def test_a_worker_killed_in_the_middle_of_a_run_loses_and_doubles_nothing(crew: 
     assert {(row.status, row.paid, row.version) for row in crew.shop.rows(orders)} == {("paid", 700, 1)}
 
 
-@pytest.mark.parametrize(
-    "broker",
-    ["rabbitmq", pytest.param("redis", marks=SHARED_LOCK), pytest.param("pgmq", marks=SHARED_LOCK)],
-    indirect=True,
-)
 def test_a_worker_whose_idle_children_are_killed_goes_on(crew: Crew) -> None:
     """As the kernel does when memory is short: new children take over, and what is published then is applied."""
     crew.publish(range(PACK))
