@@ -26,20 +26,20 @@ def one_of(words: Iterable[str], column: str) -> str:
     return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
 
 
-def given(*columns: Column[Any]) -> TableValuedAlias:
-    """The rows handed over with a statement, as a table `given` with these columns in their own types.
+def given(*columns: Column[Any], name: str = "given") -> TableValuedAlias:
+    """The rows handed over with a statement, as a table `name` with these columns in their own types.
 
     One statement and one plan for any number of rows. JSON, because the driver writes arrays element by element in
     Python, some sixty elements for each notification (ADR 0008).
     """
-    rows = func.json_to_recordset(cast(bindparam("given_rows", type_=Text), JSON))
-    typed = rows.table_valued(*(column(name.name, name.type) for name in columns))
-    return typed.render_derived(name="given", with_types=True)
+    rows = func.json_to_recordset(cast(bindparam(f"{name}_rows", type_=Text), JSON))
+    typed = rows.table_valued(*(column(own.name, own.type) for own in columns))
+    return typed.render_derived(name=name, with_types=True)
 
 
-def as_given(mappings: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def as_given(mappings: Iterable[Mapping[str, Any]], name: str = "given") -> dict[str, str]:
     """The parameter of a statement built with `given`: every mapping has a value for each of its columns."""
-    return {"given_rows": json.dumps(list(mappings), default=_plain)}
+    return {f"{name}_rows": json.dumps(list(mappings), default=_plain)}
 
 
 def tuples(values: Collection[tuple[Any, ...]], *columns: Column[Any]) -> dict[str, str]:

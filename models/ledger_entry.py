@@ -1,7 +1,6 @@
 """The ledger: one row per applied effect, unique for ever. It outlives every notification."""
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection
 
 from sqlalchemy import (
     BigInteger,
@@ -20,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.event import EventKind
-from models.base import Rows, as_given, given, metadata, one_of, tuples
+from models.base import Rows, given, metadata, one_of, tuples
 from models.order import orders
 
 ledger_entries = Table(
@@ -43,8 +42,9 @@ ledger_entries = Table(
 c = ledger_entries.c
 
 _NEW = (c.provider, c.account, c.transaction_id, c.kind, c.order_id, c.notification_row, c.amount, c.currency)
-_fresh = given(*_NEW)
-_insert = (
+_fresh = given(*_NEW, name="effects")
+#: Inserts effects that no other transaction wrote, and returns those that it did: fewer than given, roll back.
+INSERT_EFFECTS = (
     insert(ledger_entries)
     .from_select(
         [column.name for column in _NEW],
@@ -68,11 +68,6 @@ _known = (
         & (c.kind == _wanted.c.kind),
     )
 )
-
-
-def insert_entries(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
-    """Inserts effects that no other transaction wrote; how many. Fewer than `rows`: somebody was faster, roll back."""
-    return len(connection.execute(_insert, as_given(rows)).all())
 
 
 def known_effects(connection: Connection, keys: Collection[tuple[str, str, str, str]]) -> Rows:

@@ -123,8 +123,9 @@ _lock = (
     .with_for_update(of=notifications)
 )
 _RULED = (c.id, c.status, c.reason, c.next_attempt_at)
-_ruled = given(*_RULED)
-_rule = (
+_ruled = given(*_RULED, name="verdicts")
+#: Writes what was decided, and when.
+UPDATE_VERDICTS = (
     update(notifications)
     .where(c.id == _ruled.c.id)
     .values(
@@ -158,11 +159,6 @@ def lock_notifications(connection: Connection, keys: Collection[tuple[str, str, 
     A key may be missing: `purge` can delete between the insert and this. Missing is never "new": insert again.
     """
     return connection.execute(_lock, tuples(keys, *_KEY)).all()
-
-
-def store_verdicts(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes id, status, reason, next_attempt_at, and when."""
-    connection.execute(_rule, as_given(rows))
 
 
 def count_deliveries(connection: Connection, more: dict[int, int]) -> None:

@@ -58,8 +58,9 @@ _lock = (
 )
 
 _CHANGED = (c.id, c.status, c.paid, c.refunded, c.charged_back, c.version)
-_after = given(*_CHANGED)
-_store = (
+_after = given(*_CHANGED, name="totals")
+#: Writes what effects made of orders, and returns those that passed the fence: fewer than given, roll back.
+UPDATE_TOTALS = (
     update(orders)
     .where(c.id == _after.c.id)
     # The fence: a row whose version is not older than ours was changed by somebody who ignored the row lock.
@@ -87,11 +88,6 @@ def lock_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Ro
 def find_orders(connection: Connection, keys: Collection[tuple[str, str]]) -> Rows:
     """The same rows without a lock."""
     return connection.execute(_find, tuples(keys, *_KEY)).all()
-
-
-def store_orders(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
-    """Writes id, status, paid, refunded, charged_back, version; the number of rows that passed the fence."""
-    return len(connection.execute(_store, as_given(rows)).all())
 
 
 def insert_orders(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:

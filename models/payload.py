@@ -24,14 +24,15 @@ payloads = Table(
     postgresql_partition_by="RANGE (received_at)",
 )
 c = payloads.c
-_given = given(*c)
-_insert = insert(payloads).from_select([column.name for column in c], select(*(_given.c[x.name] for x in c)))
+_given = given(*c, name="payloads")
+#: Keeps raw payloads. Days without a partition go to `payloads_default`, so that a dead beat stops nothing.
+INSERT_PAYLOADS = insert(payloads).from_select([column.name for column in c], select(*(_given.c[x.name] for x in c)))
 
 
 def insert_payloads(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Keeps raw payloads. Days without a partition go to `payloads_default`, so that a dead beat stops nothing."""
+    """Keeps raw payloads."""
     if rows:
-        connection.execute(_insert, as_given(rows))
+        connection.execute(INSERT_PAYLOADS, as_given(rows, "payloads"))
 
 
 def partition_name(day: date) -> str:

@@ -1,12 +1,9 @@
 """History: one row per written change of an order's state. `seq` is dense and starts at 1."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import BigInteger, Column, Connection, DateTime, ForeignKey, Integer, Table, Text, func, select
+from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Integer, Table, Text, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from models.base import as_given, given, metadata
+from models.base import given, metadata
 from models.order import orders
 
 transitions = Table(
@@ -22,12 +19,8 @@ transitions = Table(
 )
 c = transitions.c
 _NEW = (c.order_id, c.seq, c.from_status, c.to_status, c.kind, c.notification_row)
-_fresh = given(*_NEW)
-_insert = insert(transitions).from_select(
+_fresh = given(*_NEW, name="changes")
+#: Writes history.
+INSERT_CHANGES = insert(transitions).from_select(
     [column.name for column in _NEW], select(*(_fresh.c[column.name] for column in _NEW))
 )
-
-
-def insert_transitions(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes history."""
-    connection.execute(_insert, as_given(rows))

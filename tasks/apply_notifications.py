@@ -112,8 +112,8 @@ def _apply_events(
             conflicts.append(item)
         elif row.id not in new or item is not firsts[item.key]:
             deliveries[row.id] += 1
-    insert_payloads(connection, [payload_row(firsts[key]) for key, row in rows.items() if row.id in new])
-    verdicts = settle(connection, _open(firsts, rows), now)
+    payloads = [payload_row(firsts[key]) for key, row in rows.items() if row.id in new]
+    verdicts = settle(connection, _open(firsts, rows), now, payloads)
     count_deliveries(connection, deliveries)
     _keep_conflicts(connection, conflicts)
     verdicts[Verdict.DUPLICATE] += deliveries.total()

@@ -2,22 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
 from domain.decide import decide
-from domain.errors import EffectRaced, FenceBroken
 from domain.event import EventKind, PaymentEvent
 from domain.order import Effect, Order, OrderState
 from domain.verdict import CASES, Decision, Verdict
 from models.case import open_cases
-from models.ledger_entry import insert_entries, known_effects
-from models.notification import store_verdicts
-from models.order import lock_orders, store_orders
-from models.transition import insert_transitions
+from models.ledger_entry import known_effects
+from models.order import lock_orders
+from models.outcome import Outcome, write_outcome
 
 #: A parked row is looked at when its order changes, and at the latest after this.
 PARKED_PAUSE = timedelta(seconds=60)
@@ -46,24 +44,18 @@ class Pending:
         return self.provider, self.account, self.event.transaction_id, self.event.kind.value
 
 
-@dataclass(slots=True)
-class Writes:
-    """Everything that one transaction is going to write, collected before the first write."""
-
-    ledger: list[dict[str, Any]] = field(default_factory=list)
-    transitions: list[dict[str, Any]] = field(default_factory=list)
-    orders: dict[int, Order] = field(default_factory=dict)
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
-    cases: list[dict[str, Any]] = field(default_factory=list)
-
-
-def settle(connection: Connection, pending: Sequence[Pending], now: datetime) -> Counter[Verdict]:
+def settle(
+    connection: Connection, pending: Sequence[Pending], now: datetime, payloads: Sequence[dict[str, Any]] = ()
+) -> Counter[Verdict]:
     """Decides and writes; how often each verdict fell. Raises EffectRaced, FenceBroken: roll back.
 
-    `pending` are locked by the caller: notification, then order, then ledger, always in this order.
+    `pending` are locked by the caller: notification, then order, then ledger, always in this order. `payloads` are
+    rows that the caller wants written along.
     """
     row_ids, orders = _lock(connection, pending)
-    writes = Writes()
+    outcome = Outcome(payloads=list(payloads))
+    moved: dict[OrderKey, Order] = {}
+    cases: list[dict[str, Any]] = []
     verdicts: Counter[Verdict] = Counter()
     for item in sorted(pending, key=_when):
         key = item.order_key
@@ -71,10 +63,15 @@ def settle(connection: Connection, pending: Sequence[Pending], now: datetime) ->
         decision = _decide(item, order, now)
         verdicts[decision.verdict] += 1
         if key and order is not None and decision.order is not None:
-            orders[key] = decision.order
-            _note_effect(writes, item, row_ids[key], order, decision)
-        _note_verdict(writes, item, decision, now)
-    _write(connection, writes)
+            orders[key] = moved[key] = decision.order
+            _note_effect(outcome, item, row_ids[key], order, decision)
+        outcome.verdicts.append(_verdict_row(item, decision, now))
+        if decision.verdict in CASES:
+            cases.append(case_row(item.provider, item.account, item.event, decision.verdict, decision.reason))
+    outcome.totals.extend(_order_row(row_ids[key], order) for key, order in moved.items())
+    if pending or payloads:
+        write_outcome(connection, outcome)
+    open_cases(connection, cases)
     return verdicts
 
 
@@ -152,12 +149,11 @@ def _effects(connection: Connection, pending: Sequence[Pending]) -> dict[OrderKe
     return found
 
 
-def _note_effect(writes: Writes, item: Pending, order_id: int, before: Order, decision: Decision) -> None:
+def _note_effect(outcome: Outcome, item: Pending, order_id: int, before: Order, decision: Decision) -> None:
     after = decision.order
     if after is None:
         return
-    writes.orders[order_id] = after
-    writes.ledger.append(
+    outcome.effects.append(
         {
             "provider": item.provider,
             "account": item.account,
@@ -169,7 +165,7 @@ def _note_effect(writes: Writes, item: Pending, order_id: int, before: Order, de
             "currency": after.currency,
         }
     )
-    writes.transitions.append(
+    outcome.changes.append(
         {
             "order_id": order_id,
             "seq": after.version,
@@ -181,13 +177,14 @@ def _note_effect(writes: Writes, item: Pending, order_id: int, before: Order, de
     )
 
 
-def _note_verdict(writes: Writes, item: Pending, decision: Decision, now: datetime) -> None:
+def _verdict_row(item: Pending, decision: Decision, now: datetime) -> dict[str, Any]:
     again = now + PARKED_PAUSE if decision.verdict is Verdict.PARKED else None
-    writes.verdicts.append(
-        {"id": item.row_id, "status": decision.verdict.value, "reason": decision.reason, "next_attempt_at": again}
-    )
-    if decision.verdict in CASES:
-        writes.cases.append(case_row(item.provider, item.account, item.event, decision.verdict, decision.reason))
+    return {
+        "id": item.row_id,
+        "status": decision.verdict.value,
+        "reason": decision.reason,
+        "next_attempt_at": again,
+    }
 
 
 def case_row(provider: str, account: str, event: PaymentEvent, verdict: Verdict, reason: str) -> dict[str, Any]:
@@ -201,18 +198,6 @@ def case_row(provider: str, account: str, event: PaymentEvent, verdict: Verdict,
         "digest": event.digest,
         "reason": reason,
     }
-
-
-def _write(connection: Connection, writes: Writes) -> None:
-    if writes.ledger:
-        if insert_entries(connection, writes.ledger) != len(writes.ledger):
-            raise EffectRaced
-        insert_transitions(connection, writes.transitions)
-        if store_orders(connection, [_order_row(*pair) for pair in writes.orders.items()]) != len(writes.orders):
-            raise FenceBroken
-    if writes.verdicts:
-        store_verdicts(connection, writes.verdicts)
-    open_cases(connection, writes.cases)
 
 
 def _order_row(order_id: int, order: Order) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Shop:
 
     def __init__(self, engine: Engine, lock: OrderLock | None = None, **settings: Any) -> None:
         """`settings` as in worker/settings.py; retries come at once unless told otherwise."""
-        chosen = {"retry_base_seconds": 0.001, "database_patience_seconds": 0.5} | settings
+        chosen = {"retry_base_seconds": 0.001, "database_patience_seconds": 30.0} | settings
         accounts = {ACCOUNT: stripe(ACCOUNT), OTHER_ACCOUNT: stripe(OTHER_ACCOUNT, b"whsec_other_walrus_00")}
         self.own = Context(Settings(**chosen), engine, accounts, lock)
         self.engine = engine

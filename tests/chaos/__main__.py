@@ -66,16 +66,17 @@ class Run:
     journal: Journal
     target: Target
     unsettled_deliveries: int = 0
-    died_alone: list[str] = dataclasses.field(default_factory=list)
 
     async def live(self) -> Struck:
         """Load and faults at once; then heal, and wait for what was not acknowledged."""
         load = asyncio.create_task(self.provider.deliver(self.workload.planned, PATIENCE))
         late = asyncio.create_task(self._late_orders())
+        supervisor = asyncio.create_task(self.target.stack.supervise())
         struck = await strike(self.target, self.faults, say)
         await late
-        self.died_alone = await asyncio.to_thread(self.target.stack.heal)
         self.unsettled_deliveries = await load
+        supervisor.cancel()
+        await asyncio.to_thread(self.target.stack.heal)
         return struck
 
     async def _late_orders(self) -> None:
@@ -104,13 +105,14 @@ def main() -> int:
     except (ServerMissing, RuntimeError) as why:
         say(f"chaos: {why}")
         return 1
-    if found.is_clean and not report["unacknowledged"]:
+    is_clean = found.is_clean and not report["unacknowledged"]
+    if is_clean and not report["died_alone"]:
         shutil.rmtree(folder)
     else:
         (folder / "findings.json").write_text(json.dumps(dataclasses.asdict(found), indent=2, default=str))
         say(f"seed {options.seed}, profile {options.profile}, broker {options.broker}: logs and findings in {folder}")
     sys.stdout.write(json.dumps(report) + "\n")
-    return 0 if found.is_clean and not report["unacknowledged"] else 1
+    return 0 if is_clean else 1
 
 
 def _options() -> argparse.Namespace:
@@ -167,7 +169,7 @@ def _report(
         "faults": dict(sorted(struck.done.items())),
         "faults_left_out": dict(sorted(struck.left_out.items())),
         "faults_survived": struck.done.total() if found.is_clean else 0,
-        "died_alone": run.died_alone,
+        "died_alone": run.target.stack.died_alone,
         "unacknowledged": run.unsettled_deliveries,
         "lost": len(found.lost),
         "double_applied": len(found.double_applied),

@@ -14,13 +14,10 @@ from typing import NamedTuple, TypeVar
 import psycopg
 
 from .brokers import Broker
-from .processes import Process
 from .stack import Stack
 
 Victim = TypeVar("Victim")
 
-#: Seconds between a kill and the restart, as a supervisor takes.
-RESTART_AFTER = 0.3
 #: Backends of the database that one pg_terminate ends.
 BACKENDS = 2
 
@@ -90,25 +87,21 @@ async def _kill_child(target: Target, choice: float) -> bool:
     return False
 
 
-async def _restart(victim: Process) -> bool:
-    victim.kill()
-    await asyncio.sleep(RESTART_AFTER)
-    victim.start()
-    return True
-
-
 async def _kill_worker(target: Target, choice: float) -> bool:
     """Parent and children at once."""
-    return await _restart(_pick(target.stack.workers, choice))
+    _pick(target.stack.workers, choice).kill()
+    return True
 
 
 async def _kill_receiver(target: Target, choice: float) -> bool:
     """Confirms may be on their way, answers half written."""
-    return await _restart(_pick(target.stack.receivers, choice))
+    _pick(target.stack.receivers, choice).kill()
+    return True
 
 
 async def _kill_beat(target: Target, choice: float) -> bool:
-    return await _restart(_pick(target.stack.beats, choice))
+    _pick(target.stack.beats, choice).kill()
+    return True
 
 
 async def _stop_worker(target: Target, choice: float) -> bool:

@@ -24,9 +24,12 @@ class Process:
         self._command = command
         self._environment = _with_this_python(environment)
         self._popen: subprocess.Popen[bytes] | None = None
+        #: Whether we ended it ourselves.
+        self.was_killed = False
 
     def start(self) -> None:
         """Starts it, again after a kill."""
+        self.was_killed = False
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
@@ -56,6 +59,7 @@ class Process:
 
     def kill(self) -> None:
         """By kill -9, children too; no one gets to clean up."""
+        self.was_killed = True
         self.send(signal.SIGKILL)
         if self._popen is not None:
             self._popen.wait()

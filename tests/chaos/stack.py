@@ -1,5 +1,6 @@
 """The whole stack as processes on real servers: what may be killed, and what must stand again afterwards."""
 
+import asyncio
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,10 @@ from signal import SIGCONT
 from .processes import Process, free_port, from_procfile, wait_until_answered
 
 
+#: Seconds that a supervisor takes at most.
+RESTART_AFTER = 0.3
+
+
 class Stack:
     """Receivers, workers (two children each) and beats."""
 
@@ -17,6 +22,8 @@ class Stack:
         self, environment: Mapping[str, str], folder: Path, *, receivers: int, workers: int, beats: int
     ) -> None:
         both = {**environment, "PAIDONCE_WORKERS": "2"}
+        #: Names of processes that ended though nobody had killed them.
+        self.died_alone: list[str] = []
         self._ports = [free_port() for _ in range(receivers)]
         self.receivers = [
             from_procfile("web", f"receiver-{number}", {**both, "PORT": str(port)}, folder)
@@ -65,12 +72,23 @@ class Stack:
                 raise RuntimeError(f"a worker does not start; see {self.workers[0].log.parent}")
             time.sleep(0.1)
 
-    def heal(self) -> list[str]:
-        """Lets go on what was stopped and starts what is dead; the names of those that had died by themselves."""
-        dead = [process for process in self.processes if not process.is_running()]
+    def revive(self) -> None:
+        """Starts what is dead, whoever killed it."""
+        for process in self.processes:
+            if not process.is_running():
+                if not process.was_killed:
+                    self.died_alone.append(process.name)
+                process.start()
+
+    async def supervise(self) -> None:
+        """Restarts what died, as every platform does; until cancelled."""
+        while True:
+            await asyncio.sleep(RESTART_AFTER)
+            self.revive()
+
+    def heal(self) -> None:
+        """Lets go on what was stopped, starts what is dead, and waits until the doors are open."""
         for process in self.processes:
             process.send(SIGCONT)
-        for process in dead:
-            process.start()
+        self.revive()
         self.wait_for_doors()
-        return [process.name for process in dead]
