@@ -10,7 +10,6 @@ from signal import SIGCONT
 
 from .processes import Process, free_port, from_procfile, wait_until_answered
 
-
 #: Seconds that a supervisor takes at most.
 RESTART_AFTER = 0.3
 
