@@ -19,10 +19,22 @@ class Polled:
     #: A question costs the server a fraction of a millisecond; the pause is the most that a lone message waits.
     poll_seconds = 0.02
     drain_events: Any
+    _asking: Any = None
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Celery calls this once for each connection; its errors end the loop's round and lead to a new connection."""
-        loop.call_repeatedly(self.poll_seconds, self._poll, (connection,))
+        """Celery calls this for each connection; an error in asking ends the loop's round and leads to a new one."""
+        self._stop_asking()
+        self._asking = loop.call_repeatedly(self.poll_seconds, self._poll, (connection,))
+
+    def close_connection(self, connection: Any) -> None:
+        """Asks no more: a closed connection's channels are gone, and asking them would end the worker."""
+        self._stop_asking()
+        super().close_connection(connection)  # type: ignore[misc]
+
+    def _stop_asking(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
 
     def _poll(self, connection: Any) -> None:
         try:
