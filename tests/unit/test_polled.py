@@ -19,7 +19,7 @@ class Base:
 class Asked(Polled, Base):
     """A transport with three messages and then nothing."""
 
-    poll_seconds = 0.0
+    poll_seconds = 0.001
 
     def __init__(self) -> None:
         self.left = 3
@@ -33,8 +33,9 @@ class Asked(Polled, Base):
 
 def _turn(hub: Hub) -> None:
     """A few turns of the loop's timers, as the hub does them."""
-    for _ in range(5):
+    for _ in range(20):
         hub.fire_timers()
+        time.sleep(0.001)
 
 
 def test_the_loop_takes_all_there_is_and_goes_on_asking() -> None:
