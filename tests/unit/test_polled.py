@@ -1,5 +1,6 @@
 """Asking a broker for messages from the event loop."""
 
+import time
 from typing import Any
 
 from kombu.asynchronous import Hub
