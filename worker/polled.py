@@ -24,7 +24,7 @@ class Polled:
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Celery calls this for each connection; an error in asking ends the loop's round and leads to a new one."""
         self._stop_asking()
-        self._asking = loop.call_repeatedly(self.poll_seconds, self._poll, (connection,))
+        self._asking = loop.call_repeatedly(self.poll_seconds, self._poll, connection)
 
     def close_connection(self, connection: Any) -> None:
         """Asks no more: a closed connection's channels are gone, and asking them would end the worker."""
