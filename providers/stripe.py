@@ -139,7 +139,7 @@ class Stripe:
         return Delivery({"stripe-signature": f"t={stamp},v1={signature}"}, body)
 
     def _foreign(self, body: Mapping[str, Any]) -> tuple[str, ...]:
-        wrong = ["live"] if body.get("livemode") is not self.live else []
+        wrong = ["live"] if body.get("livemode", self.live) is not self.live else []
         named = body.get("account")
         if self.stripe_account is not None and named is not None and named != self.stripe_account:
             wrong.append("account")

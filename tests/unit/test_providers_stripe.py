@@ -289,3 +289,12 @@ def test_what_stripe_cannot_say_is_not_signed() -> None:
 
     with pytest.raises(ConfigurationError):
         STRIPE.sign(notice, NOW)
+
+
+def test_an_event_that_says_nothing_of_its_mode_differs_in_nothing() -> None:
+    """Only a livemode that is there and is the other one is a difference."""
+    account = Stripe(account="kiosk", live=True, secrets=(Key("env:KIOSK", b"whsec_uncommon_walrus"),))
+    for said, foreign in ({}, ()), ({"livemode": True}, ()), ({"livemode": False}, ("live",)):
+        event = {"id": "evt_1", "object": "event", "type": "customer.updated", "data": {"object": {}}} | said
+
+        assert account.parse(Delivery({}, json.dumps(event).encode()))[0].foreign == foreign
