@@ -55,6 +55,13 @@ class KeptMessage(virtual.Message):
 class Consumer(consumer.Consumer):
     """Celery's consumer, but nothing unreadable is acknowledged, and nothing readable ends the worker."""
 
+    class Blueprint(consumer.Consumer.Blueprint):
+        """Without delayed delivery, which would declare 28 exchanges and 28 quorum queues; nothing here has an ETA."""
+
+        default_steps = tuple(
+            step for step in consumer.Consumer.Blueprint.default_steps if "delayed_delivery" not in step
+        )
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Celery's handler, behind a look at the message: it trusts headers and body to have the right types."""
         handle = super().create_task_handler(*args, **kwargs)

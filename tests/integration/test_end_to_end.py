@@ -1,9 +1,11 @@
 """The same story on each broker: real HTTP, real signatures, the Procfile's own processes."""
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import psycopg
@@ -17,6 +19,7 @@ from domain.event import EventKind
 from models import cases, notifications
 
 ORDERS = 40
+OURS = {"paidonce.apply", "paidonce.chores", "paidonce.quarantine"}
 
 
 @pytest.fixture(params=["rabbitmq", "redis", "pgmq"])
@@ -77,3 +80,20 @@ def test_a_real_notification_pays_its_order_once(running: Stack, database: Engin
         assert shop.state(notice.order_no) == expected
     assert shop.rows(cases) == []
     until(lambda: {row.deliveries for row in shop.rows(notifications)} == {3}, running.tail("worker"))
+
+
+def test_the_vhost_holds_our_queues_and_no_others(tmp_path: Path, database_url: str, rabbitmq_url: str) -> None:
+    """Celery would declare 28 queues for delays that nothing here asks for."""
+    with stack(tmp_path, database_url, rabbitmq_url) as own:
+        own.start("worker")
+        until(lambda: queues_of(rabbitmq_url) == OURS, own.tail("worker"))
+        until(lambda: "ready" in own.tail("worker"), own.tail("worker"))
+
+        assert queues_of(rabbitmq_url) == OURS
+
+
+def queues_of(broker_url: str) -> set[str]:
+    """The names of all queues of the vhost."""
+    vhost = unquote(urlsplit(broker_url).path[1:])
+    command = ["rabbitmqctl", "--quiet", "-p", vhost, "list_queues", "name", "--no-table-headers"]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.split())
