@@ -54,6 +54,10 @@ _TANGLED = Refuse(V.MISMATCH, "payment_reversed_after_refund")
 _UNPAID = (S.PENDING, S.FAILED, S.CLOSED)
 _HOLDING = (S.PAID, S.PARTIALLY_REFUNDED, S.REFUNDED)
 
+#: Money that moves though nobody in the shop asked for it. Without an order's number a person must see it; a payment
+#: without one belongs to something else that is sold through the same account.
+_UNASKED = frozenset({K.PAYMENT_REVERSAL, K.REFUND_REVERSAL, K.CHARGEBACK, K.CHARGEBACK_REVERSAL})
+
 #: Every state against every kind that has an effect; a test walks the product, so that a new state cannot be forgotten.
 TRANSITIONS: Mapping[tuple[OrderState, EventKind], Apply | Refuse] = {
     (S.PENDING, K.PAYMENT): _to(S.PAID),
@@ -106,7 +110,7 @@ def decide(order: Order | None, event: PaymentEvent) -> Decision:
     if event.foreign:
         return Decision(V.MISMATCH, f"{event.foreign[0]}_differs")
     if event.order_no is None:
-        return Decision(V.IGNORED, "names_no_order")
+        return Decision(V.MISMATCH if event.kind in _UNASKED else V.IGNORED, "names_no_order")
     if order is None:
         return Decision(V.PARKED, "order_not_found")
     known = order.effects.get(event.effect_key)

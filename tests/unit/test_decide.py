@@ -172,9 +172,16 @@ def test_other_is_ignored_even_without_an_order() -> None:
     assert decide(None, event(K.OTHER)).verdict is V.IGNORED
 
 
-def test_a_notification_without_an_order_number_is_ignored() -> None:
-    """A payment that names no order is not ours to apply."""
-    assert decide(None, event(order_no=None)).reason == "names_no_order"
+UNASKED = {K.PAYMENT_REVERSAL, K.REFUND_REVERSAL, K.CHARGEBACK, K.CHARGEBACK_REVERSAL}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_an_order_number_money_that_leaves_unasked_is_a_case(kind: EventKind) -> None:
+    """A payment that names no order is not ours to apply; a chargeback that names none must be seen by a person."""
+    decision = decide(None, event(kind, order_no=None))
+
+    assert decision.reason == "names_no_order"
+    assert decision.verdict == (V.MISMATCH if kind in UNASKED else V.IGNORED)
 
 
 @pytest.mark.parametrize(
