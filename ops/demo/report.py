@@ -28,7 +28,7 @@ def report(result: Result) -> Iterator[RenderableType]:
     row("were parked", result.parked, "came before their order, applied when it came")
     row("cases", found.cases, "for a person")
     row("lost", found.lost, "answered with success and gone")
-    row("applied twice", found.double_applied, "effects beyond those that were accepted")
+    row("double_applied", found.double_applied, "effects beyond those that were accepted")
     row("short", found.short, "orders that hold less than was accepted for them")
     row("invariants", _invariants(result), "")
     yield table
@@ -44,7 +44,8 @@ def _invariants(result: Result) -> str:
 def _verdict(result: Result) -> Text:
     orders, seconds = result.plan.orders, result.seconds
     if result.ok:
-        return Text(f"{orders} orders, every one paid exactly once, in {seconds:.1f} s.", "bold green")
+        kept = "lost 0, double_applied 0"
+        return Text(f"{orders} orders, every one paid exactly once, in {seconds:.1f} s: {kept}.", "bold green")
     if not result.settled:
         return Text(f"Not settled after {seconds:.1f} s: something is stuck.", "bold red")
     return Text("The promise is broken: see above.", "bold red")
