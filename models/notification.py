@@ -79,6 +79,8 @@ notifications = Table(
 c = notifications.c
 
 _KEY = (c.provider, c.account, c.notification_id)
+#: What settling needs of a locked row.
+_HEAD = (c.id, *_KEY, c.digest, c.status, c.expires_at)
 NEW = (
     *_KEY,
     c.digest,
@@ -107,11 +109,11 @@ _insert = (
         ),
     )
     .on_conflict_do_nothing()
-    .returning(c.id)
+    .returning(*_HEAD)
 )
 _wanted = given(*_KEY)
 _lock = (
-    select(c.id, *_KEY, c.digest, c.status, c.expires_at)
+    select(*_HEAD)
     .select_from(notifications)
     .join(
         _wanted,
@@ -145,12 +147,12 @@ _count = (
 )
 
 
-def insert_new(connection: Connection, rows: Sequence[dict[str, Any]]) -> set[int]:
-    """INSERT .. ON CONFLICT DO NOTHING of the columns `NEW`; the ids of the rows that were new.
+def insert_new(connection: Connection, rows: Sequence[dict[str, Any]]) -> Rows:
+    """INSERT .. ON CONFLICT DO NOTHING of the columns `NEW`; the rows that were new, as `lock_notifications` has them.
 
-    Waits for other transactions that are inserting the same key.
+    Waits for other transactions that are inserting the same key. What it inserted is locked by that.
     """
-    return set(connection.execute(_insert, as_given(rows)).scalars())
+    return connection.execute(_insert, as_given(rows)).all()
 
 
 def lock_notifications(connection: Connection, keys: Collection[tuple[str, str, str]]) -> Rows:

@@ -131,7 +131,7 @@ def _open(firsts: dict[Key, Incoming], rows: dict[Key, Any]) -> list[Pending]:
 
 
 def _claim(connection: Connection, own: Context, firsts: dict[Key, Incoming]) -> tuple[set[int], dict[Key, Any]]:
-    """INSERT .. ON CONFLICT DO NOTHING, then SELECT .. FOR UPDATE: the new ids, and the locked row of every key.
+    """INSERT .. ON CONFLICT DO NOTHING, SELECT .. FOR UPDATE of the others: the new ids, and each key's locked row.
 
     A key that is neither inserted nor found was purged between the two statements: insert it again, never treat it as
     applied and never as new.
@@ -141,12 +141,18 @@ def _claim(connection: Connection, own: Context, firsts: dict[Key, Incoming]) ->
     for _ in range(PURGE_RACES):
         missing = [key for key in firsts if key not in rows]
         expires_after = own.settings.expires_after_seconds
-        new |= insert_new(connection, [notification_row(firsts[key], expires_after) for key in missing])
-        for row in lock_notifications(connection, missing):
-            rows[row.provider, row.account, row.notification_id] = row
+        inserted = insert_new(connection, [notification_row(firsts[key], expires_after) for key in missing])
+        new.update(row.id for row in inserted)
+        rows |= {_key(row): row for row in inserted}
+        if seen_before := [key for key in missing if key not in rows]:
+            rows |= {_key(row): row for row in lock_notifications(connection, seen_before)}
         if len(rows) == len(firsts):
             return new, rows
     raise RuntimeError("rows of notifications keep vanishing between insert and lock")
+
+
+def _key(row: Any) -> Key:
+    return row.provider, row.account, row.notification_id
 
 
 def _keep_conflicts(connection: Connection, conflicts: Iterable[Incoming]) -> None:
