@@ -125,6 +125,21 @@ def test_the_same_packs_in_opposite_order_do_not_deadlock(shop: Shop) -> None:
     assert all(row.attempts == 0 for row in shop.rows(notifications))
 
 
+def test_copies_of_a_parked_notification_at_once(shop: Shop) -> None:
+    """Its order has come and so have twelve copies: the row's lock lets one settle it, the others find it settled."""
+    copy = shop.payment("TEAPOT")
+    shop.apply(copy)
+    assert shop.statuses() == {"parked": 1}
+    shop.order("TEAPOT")
+
+    verdicts = at_once(shop, [lambda twin: twin.apply(copy)] * 12)
+
+    # Each is a delivery of a row that was there before, the one that settled it too.
+    assert verdicts == {Verdict.APPLIED: 1, Verdict.DUPLICATE: 12}
+    assert shop.statuses() == {"applied": 1}
+    assert shop.counts() == {"notifications": 1, "ledger_entries": 1, "transitions": 1, "cases": 0}
+
+
 def test_purge_during_duplicates(shop: Shop) -> None:
     """Rows are purged under the feet of their redeliveries: the ledger's key stops every second effect."""
     shop.order("TEAPOT")
