@@ -48,3 +48,24 @@ class DatabaseAway(Transient):
 
 class FenceBroken(Transient):
     """An order changed under our lock; somebody writes to it without one."""
+
+
+class HandlerRaised(Transient):
+    """A handler raised; its notification fails, and nothing else does."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        #: What it raised, or the driver's own error behind it.
+        self.orig = getattr(error, "orig", None) or error
+
+
+class EndingRefused(Permanent):
+    """A handler may not end the transaction that it runs in."""
+
+
+class TransactionLost(Transient):
+    """A handler lost the transaction that it runs in; all of it is rolled back."""
+
+
+class TransactionEnded(Permanent):
+    """A handler ended the transaction that it runs in; what it wrote until then stays."""

@@ -24,6 +24,8 @@ class EventKind(StrEnum):
     CLOSED = "closed"
     #: An attempt to pay failed; the buyer may try again.
     FAILED = "failed"
+    #: The provider waits for the buyer, or the bank; no money moved yet.
+    PENDING = "pending"
     #: No effect on an order.
     OTHER = "other"
 
@@ -37,6 +39,10 @@ SIGNS = {
     EventKind.CHARGEBACK: -1,
     EventKind.CHARGEBACK_REVERSAL: 1,
 }
+
+
+#: Kinds that never stand in the ledger.
+WITHOUT_EFFECT = frozenset({EventKind.PENDING, EventKind.OTHER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,9 @@ class PaymentEvent:
     order_no: str | None = None
     #: The provider's id of the effect: with `kind` the effect key within (provider, account). Empty for OTHER.
     transaction_id: str = ""
+    #: The provider's id of the payment that a refund, a reversal or a chargeback speaks of, where it names one: the
+    #: `transaction_id` of that payment's own event.
+    payment_id: str = ""
     #: Minor units, never negative; None where the kind moves no money.
     amount: int | None = None
     #: ISO 4217, upper case.

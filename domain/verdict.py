@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from domain.order import Order
+from domain.order import Order, Standing
 
 
 class Verdict(StrEnum):
@@ -56,7 +56,7 @@ SETTLED = frozenset({Verdict.APPLIED, Verdict.STALE, Verdict.IGNORED})
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict, its reason, and for `applied` the order as it is afterwards and the effect's signed amount."""
+    """A verdict, its reason, for `applied` the order as it is afterwards, and what the ledger keeps of it."""
 
     verdict: Verdict
     #: One word a person can look up in docs/glossary.md: "order_not_found", "amount_differs".
@@ -65,3 +65,7 @@ class Decision:
     order: Order | None = None
     #: Signed minor units for the ledger.
     effect: int = 0
+    #: How the ledger entry counts; None where none is written.
+    standing: Standing | None = None
+    #: What an attempt raised, for `failed` and `dead`: a class and one line, no payments.
+    error: str = ""
