@@ -17,7 +17,13 @@ def ours(name: str | None, kind: str, _: object) -> bool:
 
 def run(connection: Connection) -> None:
     """Migrates under a session lock, committed revision by revision."""
-    context.configure(connection=connection, target_metadata=metadata, include_name=ours, compare_type=True)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_name=ours,
+        compare_type=True,
+        transaction_per_migration=True,
+    )
     connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
     connection.commit()
     try:

@@ -1,7 +1,7 @@
 """The processed-status table: one row per notification, and the row lock that makes copies wait for one another."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -14,21 +14,20 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    Select,
     Table,
     Text,
     UniqueConstraint,
+    false,
     func,
-    or_,
     select,
     text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.verdict import SETTLED, WAITING, Verdict
+from domain.event import EventKind, PaymentEvent
+from domain.verdict import WAITING, Verdict
 from models.base import Rows, as_given, given, metadata, one_of, tuples
-from models.order import orders
 
 #: A row that was written before its verdict was known: an attempt is under way, or died.
 RECEIVED = "received"
@@ -49,6 +48,7 @@ notifications = Table(
     Column("provider_kind", Text, nullable=False, comment="the provider's own word"),
     Column("order_no", Text),
     Column("transaction_id", Text, nullable=False, comment="with kind: the effect key"),
+    Column("payment_id", Text, nullable=False, server_default="", comment="transaction_id of the payment it speaks of"),
     Column("amount", BigInteger, comment="minor units"),
     Column("currency", Text),
     Column("cumulative", Boolean, nullable=False, comment="amount is the order's total of this kind so far"),
@@ -65,6 +65,7 @@ notifications = Table(
     Column("last_error", Text, nullable=False, server_default=""),
     Column("next_attempt_at", DateTime(timezone=True), comment="not null exactly while the row is open"),
     Column("processed_at", DateTime(timezone=True)),
+    Column("overruled", Boolean, nullable=False, server_default=false(), comment="a person said: apply anyway"),
     # Never partitioned by time: a unique key would have to hold the time, and the same id would fit in twice.
     UniqueConstraint("provider", "account", "notification_id"),
     CheckConstraint(one_of(STATUSES, "status"), name="status"),
@@ -80,7 +81,7 @@ c = notifications.c
 
 _KEY = (c.provider, c.account, c.notification_id)
 #: What settling needs of a locked row.
-_HEAD = (c.id, *_KEY, c.digest, c.status, c.expires_at)
+_HEAD = (c.id, *_KEY, c.digest, c.status, c.expires_at, c.attempts, c.overruled)
 NEW = (
     *_KEY,
     c.digest,
@@ -88,6 +89,7 @@ NEW = (
     c.provider_kind,
     c.order_no,
     c.transaction_id,
+    c.payment_id,
     c.amount,
     c.currency,
     c.cumulative,
@@ -124,19 +126,13 @@ _lock = (
     .order_by(*_KEY)
     .with_for_update(of=notifications)
 )
-_RULED = (c.id, c.status, c.reason, c.next_attempt_at)
+_RULED = (c.id, c.status, c.reason, c.order_no, c.attempts, c.last_error, c.next_attempt_at)
 _ruled = given(*_RULED, name="verdicts")
 #: Writes what was decided, and when.
 UPDATE_VERDICTS = (
     update(notifications)
     .where(c.id == _ruled.c.id)
-    .values(
-        status=_ruled.c.status,
-        reason=_ruled.c.reason,
-        next_attempt_at=_ruled.c.next_attempt_at,
-        processed_at=func.now(),
-        last_error="",
-    )
+    .values({column.name: _ruled.c[column.name] for column in _RULED[1:]} | {"processed_at": func.now()})
 )
 _COUNTED = (c.id, c.deliveries)
 _counted = given(*_COUNTED)
@@ -197,56 +193,39 @@ def record_failure(
     )
 
 
-def due(now: datetime, limit: int) -> Select[Any]:
-    """Rows to try again: a pause is over, or a parked row's order appeared or changed since it was decided.
+def lock_copy(connection: Connection, provider: str, account: str, notification_id: str, digest: str) -> Any:
+    """SELECT .. FOR UPDATE of the whole row that holds this copy, or None."""
+    same = (c.provider == provider, c.account == account, c.notification_id == notification_id, c.digest == digest)
+    return connection.execute(select(notifications).where(*same).with_for_update()).one_or_none()
 
-    Rows that another worker holds are passed over: right for a sweep, and wrong for dedupe. A minute of overlap covers
-    an order whose transaction began before our decision and committed after it.
-    """
-    changed = (
-        select(orders.c.id)
-        .where(orders.c.account == c.account, orders.c.order_no == c.order_no)
-        .where(orders.c.updated_at >= c.processed_at - timedelta(minutes=1))
-        .where(c.processed_at <= now - timedelta(seconds=1))
-        .exists()
-    )
-    waiting = c.status.in_([RECEIVED, Verdict.FAILED.value]) & (c.next_attempt_at <= now)
-    woken = (c.status == Verdict.PARKED.value) & ((c.next_attempt_at <= now) | changed)
-    return (
-        select(notifications)
-        .where(c.next_attempt_at.is_not(None), c.status.in_(OPEN), c.expires_at > now, or_(waiting, woken))
-        # Longest unseen first; SKIP LOCKED never waits, so this order cannot deadlock.
-        .order_by(c.processed_at.nulls_first())
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=notifications)
+
+def overrule(connection: Connection, row_id: int) -> None:
+    """A person says "apply anyway": the row waits again, with all its attempts, and its deadline no longer counts."""
+    connection.execute(
+        update(notifications)
+        .where(c.id == row_id)
+        .values(status=RECEIVED, reason="", attempts=0, last_error="", overruled=True, next_attempt_at=func.now())
     )
 
 
-def overdue(now: datetime, limit: int) -> Select[Any]:
-    """Open rows whose time ran out, locked; rows that another worker holds are passed over."""
-    return (
-        select(notifications)
-        .where(c.next_attempt_at.is_not(None), c.status.in_(OPEN), c.expires_at <= now)
-        .order_by(*_KEY)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+def event_of(row: Any) -> PaymentEvent:
+    """The event that a row holds."""
+    return PaymentEvent(
+        notification_id=row.notification_id,
+        kind=EventKind(row.kind),
+        digest=row.digest,
+        order_no=row.order_no,
+        transaction_id=row.transaction_id,
+        payment_id=row.payment_id,
+        amount=row.amount,
+        currency=row.currency,
+        cumulative=row.cumulative,
+        foreign=tuple(row.foreign_fields.split()),
+        occurred_at=row.occurred_at,
+        provider_kind=row.provider_kind,
     )
 
 
-def delete_settled(connection: Connection, older_than: datetime, limit: int) -> int:
-    """Deletes at most `limit` settled rows received before `older_than`; how many.
-
-    Rows that wait, and rows that stand in front of a person, are never deleted. Locked rows are passed over: a
-    redelivery of them is under way.
-    """
-    old = (
-        select(c.id)
-        .where(c.received_at < older_than, c.status.in_([verdict.value for verdict in sorted(SETTLED)]))
-        .order_by(c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        # A fence for the planner: a LIMIT inside a join may be run more than once (Oban 2.15).
-        .cte("old")
-        .prefix_with("MATERIALIZED")
-    )
-    return connection.execute(notifications.delete().where(c.id.in_(select(old.c.id)))).rowcount
+def lock_open(connection: Connection, row_id: int) -> Rows:
+    """SELECT .. FOR UPDATE of the whole row if it still waits; at most one."""
+    return connection.execute(select(notifications).where(c.id == row_id, c.status.in_(OPEN)).with_for_update()).all()

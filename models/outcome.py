@@ -11,6 +11,7 @@ from models.base import as_given
 from models.ledger_entry import INSERT_EFFECTS
 from models.notification import UPDATE_VERDICTS
 from models.order import UPDATE_TOTALS
+from models.outbox import INSERT_ANNOUNCEMENTS
 from models.payload import INSERT_PAYLOADS
 from models.transition import INSERT_CHANGES
 
@@ -25,18 +26,20 @@ _write = select(
     INSERT_CHANGES.cte("written_changes"),
     UPDATE_VERDICTS.cte("written_verdicts"),
     INSERT_PAYLOADS.cte("written_payloads"),
+    INSERT_ANNOUNCEMENTS.cte("written_announcements"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Rows by their columns: ledger entries, transitions, orders after their effects, verdicts, payloads."""
+    """Rows by their columns: ledger entries, transitions, orders after them, verdicts, payloads, outbox."""
 
     effects: list[dict[str, Any]] = field(default_factory=list)
     changes: list[dict[str, Any]] = field(default_factory=list)
     totals: list[dict[str, Any]] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     payloads: list[dict[str, Any]] = field(default_factory=list)
+    announcements: list[dict[str, Any]] = field(default_factory=list)
 
 
 def write_outcome(connection: Connection, outcome: Outcome) -> None:
@@ -47,7 +50,8 @@ def write_outcome(connection: Connection, outcome: Outcome) -> None:
         | as_given(outcome.changes, "changes")
         | as_given(outcome.totals, "totals")
         | as_given(outcome.verdicts, "verdicts")
-        | as_given(outcome.payloads, "payloads"),
+        | as_given(outcome.payloads, "payloads")
+        | as_given(outcome.announcements, "announcements"),
     ).one()
     if written.effects != len(outcome.effects):
         raise EffectRaced

@@ -35,6 +35,12 @@ def insert_payloads(connection: Connection, rows: Sequence[dict[str, Any]]) -> N
         connection.execute(INSERT_PAYLOADS, as_given(rows, "payloads"))
 
 
+def find_payload(connection: Connection, account: str, notification_id: str, digest: str) -> Any:
+    """The newest raw delivery of this copy, or None once its day was dropped."""
+    same = (c.account == account, c.notification_id == notification_id, c.digest == digest)
+    return connection.execute(select(payloads).where(*same).order_by(c.received_at.desc()).limit(1)).one_or_none()
+
+
 def partition_name(day: date) -> str:
     """The partition of a UTC day: payloads_p20261123."""
     return f"payloads_p{day:%Y%m%d}"
