@@ -3,18 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from domain.errors import ConfigurationError
+from providers.horizon import Horizon
 from providers.keys import Key, RsaKey, rsa_private_key
 from providers.reading import moment
-from providers.references import FORM, Resolve, checked_reference
+from providers.references import FORM, Resolve, checked_reference, checked_url
 
 Material = TypeVar("Material")
 
+#: Seconds. Whoever wants to wait longer wants no deadline; and a date behind the calendar would fail in the worker.
+_LONGEST_DEADLINE = 366 * 86_400
 _WINDOW_KEYS = frozenset({"ref", "not_before", "not_after"})
 
 
@@ -63,6 +66,35 @@ class AccountTable:
         if not isinstance(value, bool):
             raise ConfigurationError(self.place(key), "must be true or false")
         return value
+
+    def expires_after(self, horizon: Horizon) -> timedelta:
+        """The account's own deadline, else the horizon's; above zero, and at most a year."""
+        if "expires_after_seconds" not in self.members:
+            return horizon.deadline
+        value = self.members["expires_after_seconds"]
+        # Compared, not converted: NaN compares with nothing, infinity is above every end, and less than a microsecond
+        # would become none.
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 1e-6 <= value <= _LONGEST_DEADLINE:
+            raise ConfigurationError(self.place("expires_after_seconds"), "must be seconds above 0, at most a year")
+        return timedelta(seconds=value)
+
+    def inner(self, key: str, allowed: frozenset[str]) -> "AccountTable | None":
+        """The table at `key`, with these keys and no other; None if it is left out."""
+        if key not in self.members:
+            return None
+        members = self.members[key]
+        if not isinstance(members, dict):
+            raise ConfigurationError(self.place(key), "must be a table")
+        table = AccountTable(f"{self.account}.{key}", members, self.resolve)
+        table.only(allowed)
+        return table
+
+    def url(self, key: str, default: str) -> str:
+        """An address without a slash at its end: https, or http to this very machine."""
+        if key not in self.members:
+            return default
+        with naming(self.place(key)):
+            return checked_url(self.text(key))
 
     def texts(self, key: str) -> Mapping[str, str]:
         """A table of texts; empty if it is left out."""

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from domain.event import EventKind, PaymentEvent
+from providers.account_table import AccountTable
+from providers.horizon import Horizon
+from providers.query import Finding, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,9 @@ class Answer:
 class Notice:
     """What the simulator wants a provider to say. Amounts in minor units, times UTC.
 
-    `refunded` is the order's total refunded including this notice: some dialects say only totals.
+    `refunded` is the order's total refunded including this notice: some dialects say only totals. `payment_id` is the
+    transaction id of the payment that a refund, a reversal or a chargeback speaks of; Alipay's stands in the
+    transaction id already.
     """
 
     notification_id: str
@@ -40,6 +45,7 @@ class Notice:
     currency: str
     order_amount: int
     refunded: int = 0
+    payment_id: str = ""
     occurred_at: datetime
 
 
@@ -50,8 +56,10 @@ class Dialect(Protocol):
     provider: ClassVar[str]
     #: The request headers that the signature or the meaning needs, in lower case; no other header is kept.
     headers: ClassVar[tuple[str, ...]]
-    #: How long after the first delivery the provider may send the same notification again, by itself or by hand.
-    horizon: ClassVar[timedelta]
+    #: What its table in accounts.toml may hold beside what every table may.
+    keys: ClassVar[frozenset[str]]
+    #: How long the provider may send the same notification again, by itself or by hand.
+    horizon: ClassVar[Horizon]
     #: The kinds that `sign` can say in this dialect.
     sayable: ClassVar[frozenset[EventKind]]
 
@@ -63,11 +71,29 @@ class Dialect(Protocol):
     def live(self) -> bool:
         """False for a sandbox account: notifications of the other mode are a mismatch."""
 
+    @property
+    def expires_after(self) -> timedelta:
+        """How long a notification may wait to be applied; past it, it is never applied on its own."""
+
+    @classmethod
+    def build(cls, table: AccountTable, live: bool) -> Self:
+        """The account that a table of accounts.toml describes; unknown keys are gone. Raises ConfigurationError."""
+
     def verify(self, delivery: Delivery, now: float) -> str:
         """The id of the key that proves `delivery` at `now` (unix seconds). Raises SignatureInvalid."""
 
     def parse(self, delivery: Delivery) -> tuple[PaymentEvent, ...]:
-        """What a verified delivery says. Raises MalformedNotification."""
+        """What a verified delivery says, one event for each notification in it. Raises MalformedNotification.
+
+        Identity and content are the dialect's to say, and may not come from anything that a redelivery changes:
+        - `notification_id` is the provider's id where it has one that a redelivery keeps. Where it has none (WeChat Pay
+          v2, UnionPay, Braintree, Lemon Squeezy, Paystack, Adyen) it is made of what the notification is about:
+          transaction and state ("4200:SUCCESS"). A redelivery then makes the same one, the next state another one.
+          Never a clock, a counter of attempts, or a hash of the body.
+        - `digest` is over all that a redelivery keeps, the amount above all, and over nothing else (ADR 0003). The same
+          id with another digest is a conflict: a field too many makes each redelivery one, a field too few hides one.
+        - `occurred_at` is for people and for the order within a pack: it may come from a field that changes.
+        """
 
     def accepted(self) -> Answer:
         """The success answer, byte for byte: it stops the provider's redeliveries."""
@@ -79,4 +105,18 @@ class Dialect(Protocol):
         """A delivery as the provider would send it at `now`.
 
         Raises ConfigurationError without a signing key, and for what the dialect has no word for.
+        """
+
+    def query(self, event: PaymentEvent, now: float) -> Query | None:
+        """The request that asks the provider at `now` about the event's payment or refund.
+
+        None without credentials, and where the provider cannot be asked about such an event.
+        """
+
+    def read_query(
+        self, event: PaymentEvent, status: int, headers: Mapping[str, str], body: bytes, now: float
+    ) -> Finding:
+        """What an answer to that request says about the event; header names in lower case. Never raises.
+
+        Where the provider signs its answers, one whose signature does not hold at `now` is UNKNOWN, whatever it says.
         """

@@ -20,6 +20,7 @@ Material = TypeVar("Material")
 
 #: Alipay's RSA2 and WeChat Pay both demand it; a shorter key was typed from the wrong place.
 SMALLEST_RSA_BITS = 2048
+_PADDING, _HASH = PKCS1v15(), SHA256()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
 def rsa_verifies(key: RSAPublicKey, signature: bytes, message: bytes) -> bool:
     """RSASSA-PKCS1-v1_5 with SHA-256: Alipay's RSA2, WeChat Pay's WECHATPAY2-SHA256-RSA2048."""
     try:
-        key.verify(signature, message, PKCS1v15(), SHA256())
+        key.verify(signature, message, _PADDING, _HASH)
     except InvalidSignature:
         return False
     return True
@@ -99,7 +100,7 @@ def rsa_signature(key: RSAPrivateKey | None, message: bytes) -> str:
     """The same scheme's signature in base64. Raises ConfigurationError without a key."""
     if key is None:
         raise ConfigurationError("signing_key is not set")
-    return base64.b64encode(key.sign(message, PKCS1v15(), SHA256())).decode("ascii")
+    return base64.b64encode(key.sign(message, _PADDING, _HASH)).decode("ascii")
 
 
 def ed25519_verifies(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
@@ -128,13 +129,16 @@ def rsa_public_key(text: bytes) -> RSAPublicKey:
 
 
 def rsa_private_key(text: bytes) -> RSAPrivateKey:
-    """From an unencrypted PEM. Raises ValueError."""
+    """From an unencrypted PEM, or the bare base64 that Alipay's key tool writes. Raises ValueError."""
     try:
-        key = serialization.load_pem_private_key(text, password=None)
+        if b"-----BEGIN" in text:
+            key = serialization.load_pem_private_key(text, password=None)
+        else:
+            key = serialization.load_der_private_key(base64_bytes(b"".join(text.split()).decode("ascii")), None)
     except TypeError:
         raise ValueError("an encrypted private key") from None
-    if not isinstance(key, RSAPrivateKey):
-        raise ValueError("not an RSA private key")
+    if not isinstance(key, RSAPrivateKey) or key.key_size < SMALLEST_RSA_BITS:
+        raise ValueError("not an RSA private key of 2048 bits or more")
     return key
 
 

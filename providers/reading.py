@@ -13,6 +13,10 @@ from domain.money import checked_currency, checked_minor
 
 #: Width of the id columns; every provider's ids are shorter (Stripe promises at most 255).
 LONGEST_ID = 255
+#: Kinds that undo something of a payment which an event of its own brought.
+_OF_A_PAYMENT = SIGNS.keys() - {EventKind.PAYMENT}
+#: json.dumps would make an encoder for each call.
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr, check_circular=False)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 #: Alipay writes its times in it, without saying so.
@@ -29,6 +33,14 @@ def text_id(value: object, name: str) -> str:
 def optional_id(value: object, name: str) -> str | None:
     """As text_id, but None for an absent or empty one."""
     return None if value is None or value == "" else text_id(value, name)
+
+
+def payment_of(kind: EventKind, value: object) -> str:
+    """The id of the payment that a refund, a reversal or a chargeback speaks of; empty where it names none.
+
+    Empty for every other kind. Raises MalformedNotification.
+    """
+    return (optional_id(value, "payment_id") or "") if kind in _OF_A_PAYMENT else ""
 
 
 def member(thing: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -82,5 +94,4 @@ def unix_moment(value: object) -> datetime | None:
 
 def digest(said: object) -> str:
     """sha256 (hex) over a canonical form of what a notification says: the order of keys and spaces do not count."""
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"), default=repr)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return hashlib.sha256(_encoder.encode(said).encode("ascii")).hexdigest()

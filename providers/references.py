@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from domain.errors import ConfigurationError
 
@@ -17,6 +19,8 @@ FORM = 'write "env:NAME" or "file:path", never the value itself'
 #: Upper case only: what was pasted behind "env:" by mistake is hardly ever all in upper case, and is not shown.
 _ENVIRONMENT = re.compile(r"env:[A-Z_][A-Z0-9_]{0,127}")
 _FILE = re.compile(r"file:[^\x00-\x1f]{1,1024}")
+#: No user and password, no query and no fragment: they would be lost, or end in a log.
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 #: What people leave in examples; or one character, repeated.
 _PLACEHOLDER = re.compile(
     rb"(?i).*(change.?me|placeholder|replace.?(me|this)|example|your[_-]).*|<.*>|(.)\3*",
@@ -53,6 +57,25 @@ def checked_secret(value: bytes) -> bytes:
     if len(value) < SHORTEST_SECRET:
         raise ConfigurationError(f"is shorter than {SHORTEST_SECRET} bytes")
     return value
+
+
+def checked_url(text: str) -> str:
+    """An address to send credentials to: https, or http on the loopback. Raises ConfigurationError, ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname or not _ADDRESS.fullmatch(text):
+        raise ConfigurationError("must be an address like https://api.example.com")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ConfigurationError("must be https, unless the host is this machine's own loopback")
+    if parts.port == 0:
+        raise ConfigurationError("must be an address like https://api.example.com")
+    return text.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _from_environment(reference: str, environ: Mapping[str, str]) -> bytes:

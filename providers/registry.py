@@ -1,4 +1,4 @@
-"""Every dialect by the name that accounts.toml uses for it."""
+"""Every dialect by the name that accounts.toml uses. The one list: a new dialect is its own file and its name here."""
 
 from collections.abc import Mapping
 

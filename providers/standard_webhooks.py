@@ -8,17 +8,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from domain.errors import ConfigurationError, SignatureInvalid
 from domain.event import SIGNS, EventKind, PaymentEvent
+from providers.account_table import AccountTable
 from providers.dialect import Answer, Delivery, Notice
+from providers.horizon import Horizon
 from providers.keys import Ed25519Key, Secret, base64_bytes, clock, ed25519_verifies, first_usable, hmac_sha256, usable
-from providers.reading import moment, money, optional_id, text_id
+from providers.query import Finding, Query, unknown
+from providers.reading import moment, money, optional_id, payment_of, text_id
 from providers.strict_json import read_object
+from providers.webhook_keys import public_key, signing_secret
+from providers.webhook_payload import USUAL_KINDS, Paths, at, kinds_of, paths_of, put
 
 K = EventKind
-Path = tuple[str, ...]
 
 #: Seconds, both ways, as the reference libraries have it.
 TOLERANCE = 300
@@ -30,32 +34,6 @@ LONGEST_HEADER = 2048
 #: an id that could hold the beginning of a body would let somebody move the border.
 _ID = re.compile(r"[A-Za-z0-9_.:=+/@~-]{1,255}")
 
-#: The payload's words for our kinds, where the account names none of its own: ours, and the usual ones.
-USUAL_KINDS: Mapping[str, EventKind] = {
-    "payment.succeeded": K.PAYMENT,
-    "payment.failed": K.FAILED,
-    "payment.closed": K.CLOSED,
-    "refund.succeeded": K.REFUND,
-    "refund.failed": K.REFUND_REVERSAL,
-    "chargeback.created": K.CHARGEBACK,
-    "chargeback.reversed": K.CHARGEBACK_REVERSAL,
-    **{kind.value: kind for kind in K},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paths:
-    """Where the payload keeps each fact: the names of the objects on the way, and of the member."""
-
-    kind: Path = ("type",)
-    order_no: Path = ("data", "order_no")
-    #: Integer minor units.
-    amount: Path = ("data", "amount")
-    currency: Path = ("data", "currency")
-    transaction_id: Path = ("data", "transaction_id")
-    #: RFC 3339.
-    occurred_at: Path = ("timestamp",)
-
 
 @dataclass(frozen=True, slots=True)
 class StandardWebhooks:
@@ -66,16 +44,36 @@ class StandardWebhooks:
         *("webhook-id", "webhook-timestamp", "webhook-signature"),
         *("svix-id", "svix-timestamp", "svix-signature"),
     )
-    #: The specification's example schedule ends after 75 hours 35 minutes; with a day for a resend by hand.
-    horizon: ClassVar[timedelta] = timedelta(days=4)
+    keys: ClassVar[frozenset[str]] = frozenset({"secrets", "public_keys", "paths", "kinds"})
+    #: The specification's example schedule: 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h, one after the other.
+    horizon: ClassVar[Horizon] = Horizon(
+        automatic=timedelta(hours=75, minutes=35, seconds=5),
+        source="github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md",
+    )
     sayable: ClassVar[frozenset[EventKind]] = frozenset(K)
 
     account: str
     live: bool
     secrets: tuple[Secret, ...] = ()
     public_keys: tuple[Ed25519Key, ...] = ()
-    paths: Paths = Paths()
+    paths: Paths = field(default_factory=Paths)
     kinds: Mapping[str, EventKind] = field(default_factory=lambda: USUAL_KINDS)
+    expires_after: timedelta = horizon.deadline
+
+    @classmethod
+    def build(cls, table: AccountTable, live: bool) -> Self:
+        """The endpoint of one account's table."""
+        if not table.members.keys() & {"secrets", "public_keys"}:
+            raise ConfigurationError(table.place("secrets"), "needs secrets, or public_keys, or both")
+        return cls(
+            account=table.account,
+            live=live,
+            secrets=table.keys("secrets", signing_secret) if "secrets" in table.members else (),
+            public_keys=table.keys("public_keys", public_key) if "public_keys" in table.members else (),
+            paths=paths_of(table),
+            kinds=kinds_of(table),
+            expires_after=table.expires_after(cls.horizon),
+        )
 
     def verify(self, delivery: Delivery, now: float) -> str:
         """v1: HMAC-SHA256 in base64; v1a: Ed25519; other versions are skipped, as the specification asks."""
@@ -97,19 +95,20 @@ class StandardWebhooks:
         """One event; the notification's id is in the headers, and its redelivery has the same bytes."""
         body = read_object(delivery.body)
         notification_id = text_id(delivery.headers.get(f"{_prefix(delivery.headers)}-id"), "webhook-id")
-        word = _at(body, self.paths.kind)
+        word = at(body, self.paths.kind)
         kind = self.kinds.get(word, K.OTHER) if isinstance(word, str) else K.OTHER
         effect = kind is not K.OTHER
-        amount, currency = money(kind, _at(body, self.paths.amount), _at(body, self.paths.currency))
+        amount, currency = money(kind, at(body, self.paths.amount), at(body, self.paths.currency))
         event = PaymentEvent(
             notification_id=notification_id,
             kind=kind,
             digest=hashlib.sha256(delivery.body).hexdigest(),
-            order_no=optional_id(_at(body, self.paths.order_no), "order_no") if effect else None,
+            order_no=optional_id(at(body, self.paths.order_no), "order_no") if effect else None,
             transaction_id=self._transaction_id(body, kind, notification_id),
+            payment_id=payment_of(kind, at(body, self.paths.payment_id)),
             amount=amount,
             currency=currency,
-            occurred_at=moment(_at(body, self.paths.occurred_at)),
+            occurred_at=moment(at(body, self.paths.occurred_at)),
             provider_kind=word[:255] if isinstance(word, str) else "",
         )
         return (event,)
@@ -136,11 +135,21 @@ class StandardWebhooks:
         }
         return Delivery(headers, body)
 
+    def query(self, event: PaymentEvent, now: float) -> Query | None:
+        """None: the specification knows no way to ask."""
+        return None
+
+    def read_query(
+        self, event: PaymentEvent, status: int, headers: Mapping[str, str], body: bytes, now: float
+    ) -> Finding:
+        """Nobody was asked."""
+        return unknown("not_asked")
+
     def _transaction_id(self, body: Mapping[str, Any], kind: EventKind, notification_id: str) -> str:
         """Where no money moves the notification's id will do: nothing is counted twice."""
         if kind is K.OTHER:
             return ""
-        found = _at(body, self.paths.transaction_id)
+        found = at(body, self.paths.transaction_id)
         if kind in SIGNS:
             return text_id(found, "transaction_id")
         return optional_id(found, "transaction_id") or notification_id
@@ -150,23 +159,15 @@ class StandardWebhooks:
         if not words:
             raise ConfigurationError("kinds has no word for", notice.kind)
         payload: dict[str, Any] = {}
-        _put(payload, self.paths.kind, words[0])
-        _put(payload, self.paths.occurred_at, notice.occurred_at.isoformat())
-        _put(payload, self.paths.order_no, notice.order_no)
-        _put(payload, self.paths.amount, notice.amount)
-        _put(payload, self.paths.currency, notice.currency)
-        _put(payload, self.paths.transaction_id, notice.transaction_id)
+        put(payload, self.paths.kind, words[0])
+        put(payload, self.paths.occurred_at, notice.occurred_at.isoformat())
+        put(payload, self.paths.order_no, notice.order_no)
+        put(payload, self.paths.amount, notice.amount)
+        put(payload, self.paths.currency, notice.currency)
+        if notice.payment_id:
+            put(payload, self.paths.payment_id, notice.payment_id)
+        put(payload, self.paths.transaction_id, notice.transaction_id)
         return payload
-
-
-def secret_bytes(text: bytes) -> bytes:
-    """The key behind a secret as the sender shows it: base64, whsec_ in front or not. Raises ValueError."""
-    return base64_bytes(text.decode("ascii").removeprefix("whsec_"))
-
-
-def public_key_bytes(text: bytes) -> bytes:
-    """The 32 bytes of an Ed25519 public key as the sender shows it: whpk_ and base64. Raises ValueError."""
-    return base64_bytes(text.decode("ascii").strip().removeprefix("whpk_"))
 
 
 def _prefix(headers: Mapping[str, str]) -> str:
@@ -194,18 +195,3 @@ def _signatures(header: str) -> tuple[list[bytes], list[bytes]]:
         return symmetric, [base64_bytes(value) for version, value in known if version == "v1a"]
     except ValueError:
         raise SignatureInvalid("webhook-signature") from None
-
-
-def _at(body: Mapping[str, Any], path: Path) -> Any:
-    """What stands at `path`, or None."""
-    found: Any = body
-    for name in path:
-        found = found.get(name) if isinstance(found, dict) else None
-    return found
-
-
-def _put(payload: dict[str, Any], path: Path, value: object) -> None:
-    *way, last = path
-    for name in way:
-        payload = payload.setdefault(name, {})
-    payload[last] = value

@@ -1,6 +1,7 @@
 """One strict reader of application/x-www-form-urlencoded bodies: raw bytes in, raw bytes out."""
 
-import re
+from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from domain.errors import MalformedNotification
@@ -8,23 +9,26 @@ from domain.errors import MalformedNotification
 #: Alipay sends thirty.
 MOST_FIELDS = 200
 #: A name with & or = in it could pass for two fields in the string to sign.
-_NAME = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
+_IN_NAMES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+_LONGEST_NAME = 128
 
 
-def read_form(body: bytes) -> dict[bytes, bytes]:
-    """Each field's percent-decoded bytes. Raises MalformedNotification for duplicates, odd names, over 200 fields."""
+@lru_cache(maxsize=4)
+def read_form(body: bytes) -> Mapping[bytes, bytes]:
+    """Each field's percent-decoded bytes. Raises MalformedNotification for duplicates, odd names, over 200 fields.
+
+    The last few are remembered: what was verified is parsed right after.
+    """
     if body.count(b"&") >= MOST_FIELDS:
         raise MalformedNotification("form_fields")
-    pairs = [item.partition(b"=") for item in body.split(b"&")]
-    form = {_plain(name): _plain(value) for name, _, value in pairs}
-    if len(form) != len(pairs):
+    # The plus sign is a space and %2B a plus sign, in this order.
+    fields = [item.partition(b"=") for item in body.replace(b"+", b" ").split(b"&")]
+    names, values = [name for name, _, _ in fields], [value for _, _, value in fields]
+    # Only %26 makes an &: without it all values are decoded as one text, in half the time.
+    values = list(map(unquote_to_bytes, values)) if b"%26" in body else unquote_to_bytes(b"&".join(values)).split(b"&")
+    form = dict(zip(map(unquote_to_bytes, names) if b"%" in b"".join(names) else names, values, strict=True))
+    if len(form) != len(fields):
         raise MalformedNotification("form_duplicate_field")
-    if not all(map(_NAME.fullmatch, form)):
+    if b"" in form or b"".join(form).translate(None, _IN_NAMES) or max(map(len, form)) > _LONGEST_NAME:
         raise MalformedNotification("form_field_name")
     return form
-
-
-def _plain(text: bytes) -> bytes:
-    """The plus sign is a space and %2B a plus sign, in this order. Most fields have neither."""
-    text = text.replace(b"+", b" ")
-    return unquote_to_bytes(text) if b"%" in text else text

@@ -41,6 +41,30 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def raw_members(body: bytes) -> dict[str, str]:
+    """The text of each member's value, exactly as it stands in the object that `body` is: Alipay signs such a text.
+
+    Only for a body that `read_object` has taken.
+    """
+    text = body.decode("utf-8")
+    members: dict[str, str] = {}
+    place = _next(text, 0)
+    while text[place] in "{," and text[_next(text, place + 1)] != "}":
+        name, colon = _DECODER.raw_decode(text, _next(text, place + 1))
+        begin = _next(text, _next(text, colon) + 1)
+        _, end = _DECODER.raw_decode(text, begin)
+        members[name] = text[begin:end]
+        place = _next(text, end)
+    return members
+
+
+def _next(text: str, place: int) -> int:
+    """Where the next character stands that is no space, from `place` on."""
+    while text[place] in " \t\n\r":
+        place += 1
+    return place
+
+
 def _too_deep(body: bytes) -> bool:
     """Counted before parsing: behind a recursion error the interpreter may be out of C stack."""
     if body.count(b"{") + body.count(b"[") <= DEEPEST:

@@ -5,15 +5,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from domain.errors import ConfigurationError, SignatureInvalid
 from domain.event import EventKind, PaymentEvent
+from providers.account_table import AccountTable
 from providers.dialect import Answer, Delivery, Notice
+from providers.horizon import Horizon
 from providers.keys import Secret, clock, first_usable, hmac_sha256, usable
-from providers.reading import currency_or_none, digest, member, minor_or_none, money, optional_id, text_id, unix_moment
+from providers.query import Finding, Query
+from providers.reading import currency_or_none, digest, member, money, payment_of, text_id, unix_moment
+from providers.references import checked_secret
 from providers.strict_json import read_object
-from providers.stripe_amounts import from_iso, to_iso
+from providers.stripe_events import WORDS, amount_of, id_of, order_of, reading_of, said, transaction_of
+from providers.stripe_query import StripeCredentials, credentials_of, finding, request
 
 K = EventKind
 
@@ -26,65 +31,41 @@ LONGEST_HEADER = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """Where an event type keeps its facts in data.object; the first member that is there counts."""
-
-    kind: EventKind
-    #: Empty: the event's own id.
-    transaction: tuple[str, ...]
-    amount: tuple[str, ...] = ()
-
-
-_SESSION_PAID = _Reading(K.PAYMENT, ("payment_intent", "id"), ("amount_total",))
-_SESSION_FAILED = _Reading(K.FAILED, ("payment_intent", "id"))
-
-#: Every other type has no effect here. refund.created and refund.updated are left out on purpose: charge.refunded
-#: speaks for every successful refund, and both together would count it twice.
-_READINGS: Mapping[str, _Reading] = {
-    # A session and its payment intent speak of one payment: both carry the intent's id, so that they share one effect.
-    "checkout.session.completed": _SESSION_PAID,
-    "checkout.session.async_payment_succeeded": _SESSION_PAID,
-    "payment_intent.succeeded": _Reading(K.PAYMENT, ("id",), ("amount_received", "amount")),
-    "checkout.session.async_payment_failed": _SESSION_FAILED,
-    "payment_intent.payment_failed": _Reading(K.FAILED, ("id",)),
-    "checkout.session.expired": _Reading(K.CLOSED, ("payment_intent", "id")),
-    "payment_intent.canceled": _Reading(K.CLOSED, ("id",)),
-    # The charge says how much went back in all, and names no refund: only the event's id tells two of them apart.
-    "charge.refunded": _Reading(K.REFUND, (), ("amount_refunded",)),
-    "refund.failed": _Reading(K.REFUND_REVERSAL, ("id",), ("amount",)),
-    "charge.dispute.funds_withdrawn": _Reading(K.CHARGEBACK, ("id",), ("amount",)),
-    "charge.dispute.funds_reinstated": _Reading(K.CHARGEBACK_REVERSAL, ("id",), ("amount",)),
-}
-_NO_EFFECT = _Reading(K.OTHER, ())
-
-#: The type that says a kind when we sign, and the type of its data.object.
-_WORDS: Mapping[EventKind, tuple[str, str]] = {
-    K.PAYMENT: ("payment_intent.succeeded", "payment_intent"),
-    K.FAILED: ("payment_intent.payment_failed", "payment_intent"),
-    K.CLOSED: ("payment_intent.canceled", "payment_intent"),
-    K.REFUND: ("charge.refunded", "charge"),
-    K.REFUND_REVERSAL: ("refund.failed", "refund"),
-    K.CHARGEBACK: ("charge.dispute.funds_withdrawn", "dispute"),
-    K.CHARGEBACK_REVERSAL: ("charge.dispute.funds_reinstated", "dispute"),
-    K.OTHER: ("customer.updated", "customer"),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Stripe:
     """One Stripe endpoint. A secret is the whole text that the dashboard shows, whsec_ included."""
 
     provider: ClassVar[str] = "stripe"
     headers: ClassVar[tuple[str, ...]] = ("stripe-signature",)
-    #: Resending by hand: 15 days in the dashboard, 30 with the CLI. By itself Stripe stops after three.
-    horizon: ClassVar[timedelta] = timedelta(days=30)
-    sayable: ClassVar[frozenset[EventKind]] = frozenset(_WORDS)
+    keys: ClassVar[frozenset[str]] = frozenset({"secrets", "stripe_account", "query"})
+    #: By hand: 15 days in the dashboard, 30 with the CLI. The card networks let a buyer dispute for up to 540 days.
+    horizon: ClassVar[Horizon] = Horizon(
+        automatic=timedelta(days=3),
+        manual=timedelta(days=30),
+        lifecycle=timedelta(days=540),
+        source="docs.stripe.com/webhooks",
+    )
+    sayable: ClassVar[frozenset[EventKind]] = frozenset(WORDS)
 
     account: str
     live: bool
     secrets: tuple[Secret, ...]
     #: acct_...: the connected account whose events are ours; None takes every one.
     stripe_account: str | None = None
+    expires_after: timedelta = horizon.deadline
+    credentials: StripeCredentials | None = None
+
+    @classmethod
+    def build(cls, table: AccountTable, live: bool) -> Self:
+        """The endpoint of one account's table."""
+        stripe_account = table.optional_text("stripe_account")
+        return cls(
+            account=table.account,
+            live=live,
+            secrets=table.keys("secrets", checked_secret),
+            stripe_account=stripe_account,
+            expires_after=table.expires_after(cls.horizon),
+            credentials=credentials_of(table, live, stripe_account),
+        )
 
     def verify(self, delivery: Delivery, now: float) -> str:
         """HMAC-SHA256 in hex over `t.body`, under any secret, as any of at most five v1 values; v0 says nothing."""
@@ -103,16 +84,17 @@ class Stripe:
         body = read_object(delivery.body)
         word = text_id(body.get("type"), "type")
         thing = member(member(body, "data"), "object")
-        reading = _reading(body, word, thing)
+        reading = reading_of(body, word, thing)
         notification_id = text_id(body.get("id"), "id")
         currency = currency_or_none(thing.get("currency"))
-        amount, currency = money(reading.kind, _amount(thing, reading, currency), currency)
+        amount, currency = money(reading.kind, amount_of(thing, reading, currency), currency)
         event = PaymentEvent(
             notification_id=notification_id,
             kind=reading.kind,
             digest=digest({name: value for name, value in body.items() if name != "pending_webhooks"}),
-            order_no=None if reading.kind is K.OTHER else _order_no(thing),
-            transaction_id=_transaction_id(reading, thing, notification_id),
+            order_no=None if reading.kind is K.OTHER else order_of(thing),
+            transaction_id=transaction_of(reading, thing, notification_id),
+            payment_id=payment_of(reading.kind, id_of(thing.get("payment_intent"))),
             amount=amount,
             currency=currency,
             cumulative=reading.kind is K.REFUND,
@@ -138,6 +120,16 @@ class Stripe:
         signature = hmac_sha256(secret.value, stamp.encode("ascii") + b"." + body).hex()
         return Delivery({"stripe-signature": f"t={stamp},v1={signature}"}, body)
 
+    def query(self, event: PaymentEvent, now: float) -> Query | None:
+        """GET of the payment intent, session, refund or dispute: providers/stripe_query.py."""
+        return request(self.credentials, event, now) if self.credentials else None
+
+    def read_query(
+        self, event: PaymentEvent, status: int, headers: Mapping[str, str], body: bytes, now: float
+    ) -> Finding:
+        """The answer is not signed: TLS and the key prove it."""
+        return finding(event, status, body, self.live)
+
     def _foreign(self, body: Mapping[str, Any]) -> tuple[str, ...]:
         wrong = ["live"] if body.get("livemode", self.live) is not self.live else []
         named = body.get("account")
@@ -146,14 +138,14 @@ class Stripe:
         return tuple(wrong)
 
     def _event(self, notice: Notice) -> dict[str, Any]:
-        if notice.kind not in _WORDS:
+        if notice.kind not in WORDS:
             raise ConfigurationError("stripe has no word for", notice.kind)
-        word, form = _WORDS[notice.kind]
+        word, form = WORDS[notice.kind]
         event = {
             "id": notice.notification_id,
             "object": "event",
             "created": int(notice.occurred_at.timestamp()),
-            "data": {"object": {"object": form, **_said(notice)}},
+            "data": {"object": {"object": form, **said(notice)}},
             "livemode": self.live,
             "pending_webhooks": 1,
             "type": word,
@@ -171,61 +163,3 @@ def _signature_header(header: str) -> tuple[str, list[bytes]]:
     if len(stamps) != 1 or not 0 < len(signatures) <= MOST_SIGNATURES:
         raise SignatureInvalid("stripe-signature")
     return stamps[0], signatures
-
-
-def _reading(body: Mapping[str, Any], word: str, thing: Mapping[str, Any]) -> _Reading:
-    """The reading of type `word`; thin v2 events and sessions that wait for their money have no effect."""
-    reading = _READINGS.get(word, _NO_EFFECT)
-    if body.get("object") != "event":
-        return _NO_EFFECT
-    if word == "checkout.session.completed" and thing.get("payment_status") != "paid":
-        return _NO_EFFECT
-    return reading
-
-
-def _first(thing: Mapping[str, Any], names: tuple[str, ...]) -> object:
-    return next((thing[name] for name in names if thing.get(name) is not None), None)
-
-
-def _transaction_id(reading: _Reading, thing: Mapping[str, Any], notification_id: str) -> str:
-    if reading.kind is K.OTHER:
-        return ""
-    if not reading.transaction:
-        return notification_id
-    found = _first(thing, reading.transaction)
-    return text_id(found.get("id") if isinstance(found, dict) else found, "transaction_id")  # dict: an expanded object
-
-
-def _order_no(thing: Mapping[str, Any]) -> str | None:
-    """metadata.order_no, else client_reference_id; disputes and refunds often have neither."""
-    named = optional_id(member(thing, "metadata").get("order_no"), "order_no")
-    return named or optional_id(thing.get("client_reference_id"), "order_no")
-
-
-def _amount(thing: Mapping[str, Any], reading: _Reading, currency: str | None) -> int | None:
-    amount = minor_or_none(_first(thing, reading.amount))
-    return None if amount is None or currency is None else to_iso(amount, currency)
-
-
-def _stripe_amount(minor: int, currency: str) -> int:
-    amount = from_iso(minor, currency)
-    if amount is None:
-        raise ConfigurationError("stripe cannot say this amount", currency)
-    return amount
-
-
-def _said(notice: Notice) -> dict[str, Any]:
-    """The members of data.object that our own reading needs."""
-    amount = _stripe_amount(notice.amount, notice.currency)
-    said = {
-        "id": notice.transaction_id,
-        "amount": amount,
-        "currency": notice.currency.lower(),
-        "metadata": {"order_no": notice.order_no},
-    }
-    if notice.kind is K.PAYMENT:
-        said["amount_received"] = amount
-    if notice.kind is K.REFUND:
-        said["amount"] = _stripe_amount(notice.order_amount, notice.currency)
-        said["amount_refunded"] = _stripe_amount(notice.refunded or notice.amount, notice.currency)
-    return said

@@ -6,16 +6,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from domain.errors import ConfigurationError, MalformedNotification, SignatureInvalid
 from domain.event import EventKind, PaymentEvent
+from providers.account_table import AccountTable
 from providers.dialect import Answer, Delivery, Notice
+from providers.horizon import Horizon
 from providers.keys import RsaKey, Secret, base64_bytes, clock, first_usable, rsa_signature, rsa_verifies, usable
-from providers.reading import BEIJING, digest, member, moment, money, optional_id, text_id
+from providers.query import Finding, Query, refusal, unknown
+from providers.reading import BEIJING, digest, member, text_id
 from providers.strict_json import read_object
+from providers.wechat_account import apiv3_key, keys_by_serial
+from providers.wechat_event import WORDS, event_of, named, refund, sub_orders, transaction
+from providers.wechat_query import WechatCredentials, credentials_of, finding, request
 from providers.wechat_resource import open_resource, seal_resource
 
 K = EventKind
@@ -28,17 +34,6 @@ PROBE = "WECHATPAY/SIGNTEST/"
 #: Time, nonce and body are signed as lines: a nonce must not be able to hold one.
 _NONCE = re.compile(r"[!-~]{1,128}")
 
-#: What a transaction's trade_state means. SUCCESS alone is money; REFUND says only that some refund was begun.
-_STATES: Mapping[object, EventKind] = {
-    "SUCCESS": K.PAYMENT,
-    "CLOSED": K.CLOSED,
-    "REVOKED": K.CLOSED,
-    "PAYERROR": K.FAILED,
-}
-_WORDS = {K.PAYMENT: "SUCCESS", K.CLOSED: "CLOSED", K.FAILED: "PAYERROR", K.OTHER: "USERPAYING"}
-#: Domestic notifications may leave the currency out.
-CURRENCY = "CNY"
-
 
 @dataclass(frozen=True, slots=True)
 class WechatV3:
@@ -49,9 +44,16 @@ class WechatV3:
         *("wechatpay-timestamp", "wechatpay-nonce", "wechatpay-serial"),
         *("wechatpay-signature", "wechatpay-signature-type"),
     )
-    #: Fifteen deliveries within 24 hours 4 minutes.
-    horizon: ClassVar[timedelta] = timedelta(days=2)
-    sayable: ClassVar[frozenset[EventKind]] = frozenset({*_WORDS, K.REFUND})
+    keys: ClassVar[frozenset[str]] = frozenset(
+        {"app_id", "merchant_id", "public_keys", "secrets", "signing_key", "query"}
+    )
+    #: Fifteen redeliveries. A transaction can be refunded for a year.
+    horizon: ClassVar[Horizon] = Horizon(
+        automatic=timedelta(hours=24, minutes=4),
+        lifecycle=timedelta(days=365),
+        source="pay.weixin.qq.com/wiki/doc/apiv3/apis/chapter3_2_5.shtml",
+    )
+    sayable: ClassVar[frozenset[EventKind]] = frozenset({*WORDS, K.REFUND})
 
     account: str
     live: bool
@@ -62,6 +64,24 @@ class WechatV3:
     #: The API v3 key: 32 bytes. It seals the resource and proves nothing.
     secrets: tuple[Secret, ...]
     signing_key: RSAPrivateKey | None = field(default=None, repr=False)
+    expires_after: timedelta = horizon.deadline
+    credentials: WechatCredentials | None = None
+
+    @classmethod
+    def build(cls, table: AccountTable, live: bool) -> Self:
+        """The merchant number of one account's table."""
+        public_keys = keys_by_serial(table)
+        return cls(
+            account=table.account,
+            live=live,
+            app_id=table.text("app_id"),
+            merchant_id=table.text("merchant_id"),
+            public_keys=public_keys,
+            secrets=table.keys("secrets", apiv3_key),
+            signing_key=table.signing_key(live, public_keys),
+            expires_after=table.expires_after(cls.horizon),
+            credentials=credentials_of(table),
+        )
 
     def verify(self, delivery: Delivery, now: float) -> str:
         """SHA256withRSA over `time LF nonce LF body LF`, under the key that Wechatpay-Serial names."""
@@ -90,9 +110,9 @@ class WechatV3:
         proof = digest({"id": notification_id, "event_type": word, "resource": said})
         foreign = self._foreign(said)
         if "sub_orders" not in said:
-            return (_event(notification_id, word, said, proof, foreign),)
-        parts = _sub_orders(said)
-        return tuple(_event(f"{notification_id}:{_named(part)}", word, part, proof, foreign) for part in parts)
+            return (event_of(notification_id, word, said, proof, foreign),)
+        parts = sub_orders(said)
+        return tuple(event_of(f"{notification_id}:{named(part)}", word, part, proof, foreign) for part in parts)
 
     def accepted(self) -> Answer:
         """200 or 204 would do; the words are those of the payment page."""
@@ -117,6 +137,26 @@ class WechatV3:
         }
         return Delivery(headers, body)
 
+    def query(self, event: PaymentEvent, now: float) -> Query | None:
+        """GET of the order or the refund, signed with the merchant's own key: providers/wechat_query.py."""
+        return request(self.credentials, self.merchant_id, self.public_keys, event, now) if self.credentials else None
+
+    def read_query(
+        self, event: PaymentEvent, status: int, headers: Mapping[str, str], body: bytes, now: float
+    ) -> Finding:
+        """An answer is verified as a notification is; who refuses us or falls over does not sign."""
+        refused = refusal(status)
+        if refused is not None:
+            return refused
+        try:
+            self.verify(Delivery(headers, body), now)
+            said = read_object(body)
+            return finding(event, status, said, self._foreign(said))
+        except SignatureInvalid:
+            return unknown("signature_invalid" if headers.get("wechatpay-signature") else "unsigned")
+        except MalformedNotification:
+            return unknown("unreadable")
+
     def _foreign(self, said: Mapping[str, Any]) -> tuple[str, ...]:
         """A service provider's number and a combined payment's stand under other names."""
         merchant = next((said[name] for name in ("combine_mchid", "sp_mchid", "mchid") if name in said), None)
@@ -134,30 +174,18 @@ class WechatV3:
         return serials[0]
 
     def _body(self, notice: Notice, now: float) -> dict[str, Any]:
-        refund = notice.kind is K.REFUND
-        said = {"mchid": self.merchant_id, **(_refund(notice) if refund else self._transaction(notice))}
+        refunded = notice.kind is K.REFUND
+        said = {"mchid": self.merchant_id, **(refund(notice) if refunded else transaction(notice, self.app_id))}
         seed = f"{notice.notification_id}|{now}"
         return {
             "id": notice.notification_id,
             "create_time": notice.occurred_at.astimezone(BEIJING).isoformat(),
             "resource_type": "encrypt-resource",
-            "event_type": "REFUND.SUCCESS" if refund else "TRANSACTION.SUCCESS",
-            "summary": "退款成功" if refund else "支付成功",
+            "event_type": "REFUND.SUCCESS" if refunded else "TRANSACTION.SUCCESS",
+            "summary": "退款成功" if refunded else "支付成功",
             "resource": seal_resource(
-                said, first_usable(self.secrets, now), seed, "refund" if refund else "transaction"
+                said, first_usable(self.secrets, now), seed, "refund" if refunded else "transaction"
             ),
-        }
-
-    def _transaction(self, notice: Notice) -> dict[str, Any]:
-        if notice.kind not in _WORDS:
-            raise ConfigurationError("wechat_v3 has no word for", notice.kind)
-        return {
-            "appid": self.app_id,
-            "out_trade_no": notice.order_no,
-            "transaction_id": notice.transaction_id,
-            "trade_state": _WORDS[notice.kind],
-            "success_time": notice.occurred_at.astimezone(BEIJING).isoformat(),
-            "amount": {"total": notice.amount, "payer_total": notice.amount, "currency": notice.currency},
         }
 
 
@@ -176,70 +204,3 @@ def _signature(text: str) -> bytes:
 
 def _message(stamp: str, nonce: str, body: bytes) -> bytes:
     return f"{stamp}\n{nonce}\n".encode("ascii") + body + b"\n"
-
-
-def _sub_orders(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The orders of a combined payment, each named once: a repeated one would share its delivery key."""
-    parts = said["sub_orders"]
-    if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
-        raise MalformedNotification("sub_orders")
-    if len({_named(part) for part in parts}) != len(parts):
-        raise MalformedNotification("sub_orders")
-    return parts
-
-
-def _named(part: Mapping[str, Any]) -> str:
-    return text_id(part.get("out_trade_no"), "out_trade_no")
-
-
-def _event(
-    notification_id: str, word: str, said: Mapping[str, Any], proof: str, foreign: tuple[str, ...]
-) -> PaymentEvent:
-    kind = _kind(word, said)
-    paid = member(said, "amount")
-    # Never payer_total: coupons make it less than the order's amount. A combined payment writes total_amount.
-    total = paid.get("refund") if kind is K.REFUND else paid.get("total", paid.get("total_amount"))
-    amount, currency = money(kind, total, paid.get("currency", CURRENCY))
-    return PaymentEvent(
-        notification_id=text_id(notification_id, "id"),
-        kind=kind,
-        digest=proof,
-        order_no=optional_id(said.get("out_trade_no"), "out_trade_no") if kind is K.OTHER else _named(said),
-        transaction_id=_transaction_id(kind, said),
-        amount=amount,
-        currency=currency,
-        foreign=foreign,
-        occurred_at=moment(said.get("success_time")),
-        provider_kind=word,
-    )
-
-
-def _kind(word: str, said: Mapping[str, Any]) -> EventKind:
-    """REFUND.ABNORMAL and REFUND.CLOSED moved no money; payscore and the rest are no orders of ours."""
-    if word == "TRANSACTION.SUCCESS":
-        state = said.get("trade_state")
-        return _STATES.get(state, K.OTHER) if isinstance(state, str) else K.OTHER
-    if word == "REFUND.SUCCESS" and said.get("refund_status", "SUCCESS") == "SUCCESS":
-        return K.REFUND
-    return K.OTHER
-
-
-def _transaction_id(kind: EventKind, said: Mapping[str, Any]) -> str:
-    """A transaction that came to nothing may have no number: its order's stands in."""
-    if kind is K.OTHER:
-        return ""
-    if kind in (K.CLOSED, K.FAILED):
-        return optional_id(said.get("transaction_id"), "transaction_id") or _named(said)
-    name = "refund_id" if kind is K.REFUND else "transaction_id"
-    return text_id(said.get(name), name)
-
-
-def _refund(notice: Notice) -> dict[str, Any]:
-    return {
-        "out_trade_no": notice.order_no,
-        "refund_id": notice.transaction_id,
-        "out_refund_no": f"R{notice.transaction_id}",
-        "refund_status": "SUCCESS",
-        "success_time": notice.occurred_at.astimezone(BEIJING).isoformat(),
-        "amount": {"total": notice.order_amount, "refund": notice.amount, "currency": notice.currency},
-    }
