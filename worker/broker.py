@@ -1,5 +1,6 @@
 """How to reach the broker: one connection recipe for the publisher and the worker, on all three brokers."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,6 +13,20 @@ from worker.settings import Settings
 
 REDIS = ("redis", "rediss")
 AMQP = ("amqp", "amqps", "pyamqp")
+#: Seconds after which a worker that does not renew counts as dead on Redis: three renewals missed.
+SILENT_FOR = 12
+#: Seconds that a message is held on pgmq, whoever lives: as long as packs may wait in a worker's hands.
+HELD_FOR = 60
+
+
+#: Celery puts these before the application's own setting: the worker would silently listen elsewhere.
+OVERRIDES = ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL")
+
+
+def refuse_overrides(environ: Mapping[str, str]) -> None:
+    """Raises ConfigurationError where Celery would not use PAIDONCE_BROKER_URL."""
+    if found := [name for name in OVERRIDES if environ.get(name)]:
+        raise ConfigurationError(*found, "goes before PAIDONCE_BROKER_URL: unset it")
 
 
 def family(broker_url: str) -> str:
@@ -45,7 +60,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     match family(settings.broker_url):
         case "redis":
             return {
-                "visibility_timeout": settings.visibility_timeout_seconds,
+                "visibility_timeout": settings.visibility_timeout_seconds or SILENT_FOR,
                 "global_keyprefix": settings.broker_prefix,
                 "quarantine_queue": celeryconfig.QUARANTINE.name,
                 "ssl": urlsplit(settings.broker_url).scheme == "rediss",
@@ -54,7 +69,7 @@ def transport_options(settings: Settings) -> dict[str, Any]:
             return {
                 "conn_string": pgmq_dsn(settings.broker_url),
                 "init_extension": False,
-                "visibility_timeout": settings.visibility_timeout_seconds,
+                "visibility_timeout": settings.visibility_timeout_seconds or HELD_FOR,
                 # A long poll would block on one queue while the other has messages, and the event loop with it.
                 "wait_time_seconds": 0,
                 "pool_size": 2,

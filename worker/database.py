@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from celery.signals import worker_process_init
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from worker.settings import settings
@@ -29,15 +29,19 @@ BY_KEY = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 AWAY = ("08", "57P", "53", "25006", "42P01", "42703")
 #: Another transaction was in the way: serialization failure, deadlock, lock or statement time-out.
 CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
+#: Two transactions in each other's way: one of them has to begin anew.
+DEADLOCK = frozenset({"40001", "40P01"})
 
 
-def build_engine(url: str, plans: Mapping[str, str] = BY_KEY) -> Engine:
+def build_engine(url: str, plans: Mapping[str, str] = BY_KEY, *, pooler: bool = False) -> Engine:
     """An engine for `url`: one connection per process. `plans`: planner settings.
 
     Not checked before use: a dead connection raises, and worker/transaction.py does the work again on a fresh one.
+    `pooler`: behind PgBouncer in transaction mode each transaction may have another session. What is set goes with the
+    transaction, which costs a round trip, and nothing is prepared (PgBouncer keeps prepared statements from 1.21 on).
     """
     session = SESSION | dict(plans)
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=1,
         max_overflow=1,
@@ -46,17 +50,26 @@ def build_engine(url: str, plans: Mapping[str, str] = BY_KEY) -> Engine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": 3,
-            "options": " ".join(f"-c {name}={value}" for name, value in session.items()),
             "keepalives_idle": 10,
             "tcp_user_timeout": 10_000,
+            **({"prepare_threshold": None} if pooler else {"options": _options(session)}),
         },
     )
+    if pooler:
+        # One statement: PgBouncer refuses `options`, and a SET would stay behind in a session that others get.
+        words = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in session.items())
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(f"SELECT {words}"))
+    return engine
+
+
+def _options(session: Mapping[str, str]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in session.items())
 
 
 @cache
 def engine() -> Engine:
     """This process's engine, made at first use and never before a fork."""
-    return build_engine(settings().database_url)
+    return build_engine(settings().database_url, pooler=settings().database_pooler)
 
 
 @worker_process_init.connect
@@ -75,3 +88,8 @@ def is_away(error: DBAPIError) -> bool:
 def is_contention(error: DBAPIError) -> bool:
     """Whether somebody else was in the way and trying again may pass."""
     return getattr(error.orig, "sqlstate", None) in CONTENTION
+
+
+def is_deadlock(error: DBAPIError) -> bool:
+    """Whether the whole transaction must be done again, and would pass."""
+    return getattr(error.orig, "sqlstate", None) in DEADLOCK

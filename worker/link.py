@@ -1,6 +1,5 @@
 """One connection to the broker, and the one message that is on its way over it."""
 
-import json
 import os
 import socket
 from contextlib import suppress
@@ -10,9 +9,12 @@ from uuid import uuid4
 
 import amqp
 import kombu
+import orjson
 
 import celeryconfig
+from worker import failpoint
 from worker.broker import connect, declare
+from worker.numbering import Numbering
 from worker.settings import Settings
 
 #: The task's name is all that receiver and worker share. It decides the route, as for Celery itself.
@@ -40,7 +42,7 @@ _HEADERS: dict[str, Any] = {
     "stamped_headers": None,
     "stamps": {},
 }
-_NO_SIGNATURES = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_NO_SIGNATURES = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
 
 
 class Link:
@@ -49,16 +51,12 @@ class Link:
     py-amqp takes any late confirm for the one it waits for, so after an error nothing of a link may be used again.
     """
 
-    #: kombu's own encoder calls back into Python for every value.
-    _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._patience = settings.publish_timeout_seconds / 2
         self._connection: Any = None
         self._producer: Any = None
-        self.epoch = ""
-        self.number = 0
+        self.packs = Numbering()
         self.last_used = 0.0
 
     @property
@@ -71,19 +69,21 @@ class Link:
         self._connection = connect(self._settings, pool_timeout=self._patience)
         self._connection.ensure_connection(max_retries=0)
         _bound_waits(self._connection, self._patience)
+        failpoint.at("link.connected")
         declare(self._connection)
         self._producer = kombu.Producer(self._connection.channel(), auto_declare=False)
-        self.epoch, self.number, self.last_used = uuid4().hex, 0, monotonic()
+        self.packs.begin()
+        self.last_used = monotonic()
 
-    def send(self, envelopes: list[dict[str, Any]], seconds: float) -> None:
-        """Returns when the broker has confirmed the pack. Raises whatever the transport raises."""
+    def send(self, envelopes: list[bytes], seconds: float) -> None:
+        """Returns when the broker has confirmed the pack (of JSON). Raises whatever the transport raises."""
         if not self.is_open:
             self.open()
-        self.number += 1
-        pack = [envelopes], {"epoch": self.epoch, "number": self.number}, _NO_SIGNATURES
+        pack = self.packs.next()
         task_id = str(uuid4())
+        failpoint.at("link.numbered")
         self._producer.publish(
-            Link._encode(pack),
+            b"[[[%b]],%b,%b]" % (b",".join(envelopes), orjson.dumps(pack), _NO_SIGNATURES),
             exchange=_QUEUE.exchange.name,
             routing_key=_ROUTE["routing_key"],
             content_type="application/json",
@@ -96,6 +96,8 @@ class Link:
             timeout=seconds,
             confirm_timeout=seconds,
         )
+        failpoint.at("link.confirmed")
+        self.packs.confirmed(pack, len(envelopes))
         self.last_used = monotonic()
 
     def is_lost_by(self, error: Exception) -> bool:
@@ -105,6 +107,7 @@ class Link:
     def discard(self) -> None:
         """Drops the connection without a word: a good-bye would wait for an answer (py-amqp has no bound there)."""
         connection, self._connection, self._producer = self._connection, None, None
+        self.packs.end()
         if connection is not None:
             with suppress(Exception):
                 connection.collect(socket_timeout=0.3)

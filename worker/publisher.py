@@ -5,13 +5,13 @@ error every envelope in hand fails and the connection is thrown away: what was i
 """
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -28,16 +28,40 @@ PROBE_SECONDS = 1.0
 REFUSE_SECONDS = 0.3
 #: A connection unused for longer may have been cut by something in between: its first error is worth one retry.
 STALE_SECONDS = 1.0
-#: After this much silence an empty pack marks the tail: the worker can tell a lost last pack from none.
+#: After this much silence an empty pack marks the tail, again and again: what the broker lost since is known soon.
 TAIL_SECONDS = 30.0
 
 
 class Waiting(NamedTuple):
-    """An envelope, its size in bytes, and the future of the request that waits for the confirm."""
+    """An encoded envelope, and the future of the request that waits for the confirm."""
 
-    envelope: dict[str, Any]
-    size: int
+    envelope: bytes
     confirm: asyncio.Future[None]
+
+
+class Deadlines:
+    """Fails what waits for longer than `seconds` on `loop`. All wait equally long: one timer is enough for all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.loop = loop
+        self._seconds = seconds
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, confirm: asyncio.Future[None]) -> None:
+        """`confirm` has until then."""
+        waiting = self._waiting
+        while waiting and waiting[0][1].done():
+            waiting.popleft()
+        waiting.append((self.loop.time() + self._seconds, confirm))
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._seconds, self._look)
+
+    def _look(self) -> None:
+        waiting, now = self._waiting, self.loop.time()
+        while waiting and (waiting[0][0] <= now or waiting[0][1].done()):
+            _fail(waiting.popleft()[1], "deadline")
+        self._timer = self.loop.call_at(waiting[0][0], self._look) if waiting else None
 
 
 class Publisher:
@@ -45,9 +69,12 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._deadlines: Deadlines | None = None
         self._link = Link(settings)
         # A None in the queue says: close after what came before.
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        #: Submitted in this turn of the event loop.
+        self._fresh: list[Waiting] = []
         self._next: Waiting | None = None
         self._in_hand: list[Waiting] = []
         self._thread = Thread(target=self._run, name="publisher", daemon=True)
@@ -65,25 +92,39 @@ class Publisher:
         """Whether the last publish or connect succeeded."""
         return self._ready and self._thread.is_alive()
 
-    async def publish(self, envelope: dict[str, Any], size: int) -> None:
-        """Returns when the broker has confirmed `envelope` of `size` bytes.
+    def submit(self, envelope: bytes) -> asyncio.Future[None]:
+        """The end of the returned future, of the running loop, is the broker's confirm of `envelope` (JSON).
 
-        Raises BrokerUnavailable within publish_timeout_seconds; the envelope may have reached the queue all the same.
+        BrokerUnavailable, raised or within publish_timeout_seconds the future's end, says that there is none; the
+        envelope may have reached the queue all the same.
         """
-        if self._closing or monotonic() < self._refuse_until or self._queue.qsize() >= self._settings.max_waiting:
+        waiting = self._queue.qsize() + len(self._fresh)
+        if self._closing or monotonic() < self._refuse_until or waiting >= self._settings.max_waiting:
             raise BrokerUnavailable
         loop = asyncio.get_running_loop()
+        if self._deadlines is None or self._deadlines.loop is not loop:
+            self._deadlines = Deadlines(loop, self._settings.publish_timeout_seconds)
         confirm: asyncio.Future[None] = loop.create_future()
-        deadline = loop.call_later(self._settings.publish_timeout_seconds, _fail, confirm, "deadline")
-        self._queue.put(Waiting(envelope, size, confirm))
-        try:
-            await confirm
-        finally:
-            deadline.cancel()
+        self._deadlines.add(confirm)
+        if not self._fresh:
+            loop.call_soon(self._hand_over)
+        self._fresh.append(Waiting(envelope, confirm))
+        return confirm
+
+    def _hand_over(self) -> None:
+        # One turn of the loop together: else the thread wakes for the first and fights for the GIL.
+        fresh, self._fresh = self._fresh, []
+        for waiting in fresh:
+            self._queue.put(waiting)
+
+    async def publish(self, envelope: bytes) -> None:
+        """Returns when the broker has confirmed `envelope`. Raises BrokerUnavailable as submit says."""
+        await self.submit(envelope)
 
     def close(self, timeout: float) -> None:
         """Sends what waits, for `timeout` seconds, and fails the rest. Blocks: not for the event loop's own thread."""
         self._closing = True
+        self._hand_over()
         self._queue.put(None)
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -112,12 +153,12 @@ class Publisher:
         waiting = self._next or self._first()
         self._next = None
         while waiting is not None:
-            if pack and size + waiting.size > self._settings.pack_max_bytes:
+            if pack and size + len(waiting.envelope) > self._settings.pack_max_bytes:
                 self._next = waiting
                 break
             if not waiting.confirm.done():  # else its request has been answered meanwhile
                 pack.append(waiting)
-                size += waiting.size
+                size += len(waiting.envelope)
             if len(pack) == self._settings.pack_max_envelopes:
                 break
             waiting = self._another()
@@ -148,7 +189,7 @@ class Publisher:
             _settle(failed, type(error).__name__)
         self._in_hand = []
 
-    def _deliver(self, envelopes: list[dict[str, Any]], seconds: float) -> Exception | None:
+    def _deliver(self, envelopes: list[bytes], seconds: float) -> Exception | None:
         """None when confirmed. `seconds` bound a retry, which only a connection that stood idle is given."""
         began = monotonic()
         stood_idle = self._link.is_open and self._link.last_used < began - STALE_SECONDS
@@ -164,7 +205,7 @@ class Publisher:
     def _idle(self) -> None:
         if not self._ready:
             self._probe()
-        elif not self._tail_is_marked:
+        elif self._link.packs.has_tail:
             self._send([])
 
     def _probe(self) -> None:
@@ -175,13 +216,13 @@ class Publisher:
             log.warning("broker away", error=type(error).__name__)
         else:
             self._ready = True
-            log.info("broker connected", epoch=self._link.epoch)
+            log.info("broker connected", epoch=self._link.packs.epoch)
 
     def _discard(self) -> None:
         if not self._link.is_open:
             self._refuse_until = monotonic() + REFUSE_SECONDS
-        self._tail_is_marked = True
         self._link.discard()
+        self._tail_is_marked = not self._link.packs.has_tail
 
     def _everything_waiting(self) -> list[Waiting]:
         waiting = [self._next] if self._next else []

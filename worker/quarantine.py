@@ -13,7 +13,9 @@ from celery.worker import consumer
 from kombu.transport import virtual
 
 import celeryconfig
+from worker import failpoint
 from worker.broker import declare
+from worker.gathering import Gathering
 
 log = structlog.get_logger()
 
@@ -63,12 +65,16 @@ class Consumer(consumer.Consumer):
         )
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """Celery's handler, behind a look at the message: it trusts headers and body to have the right types."""
-        handle = super().create_task_handler(*args, **kwargs)
+        """Celery's handler, behind a look at the message (it trusts headers and body to have the right types)."""
+        gathering = Gathering(super().create_task_handler(*args, **kwargs), self.hub, self.pool.num_processes)
 
-        def on_message(message: Any) -> Any:
+        def on_message(message: Any) -> None:
+            failpoint.at("worker.received")
             reason, error = fault(message)
-            return quarantine(message, reason, error) if reason else handle(message)
+            if reason:
+                quarantine(message, reason, error)
+            else:
+                gathering.take(message)
 
         return on_message
 

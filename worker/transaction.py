@@ -9,7 +9,8 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from domain.errors import DatabaseAway, EffectRaced
+from domain.errors import DatabaseAway, EffectRaced, TransactionLost
+from worker import failpoint
 from worker.database import is_away, is_contention
 
 log = structlog.get_logger()
@@ -24,8 +25,9 @@ LONGEST_PAUSE = 5.0
 def run(engine: Engine, work: Callable[[Connection], T], patience: float) -> T:
     """Runs `work` in a transaction and commits; the work must be idempotent, since a lost COMMIT answer repeats it.
 
-    Anything raised rolls back. Deadlocks, lock time-outs and raced effects are tried again at once, TRIES times, then
-    raised. While the database is away it waits, `patience` seconds in all, then raises DatabaseAway.
+    Anything raised rolls back. Deadlocks, lock time-outs, raced effects and what a handler lost are tried again at
+    once, TRIES times, then raised. While the database is away it waits, `patience` seconds in all, then raises
+    DatabaseAway.
     """
     contended = 0
     deadline = time.monotonic() + patience
@@ -40,7 +42,7 @@ def run(engine: Engine, work: Callable[[Connection], T], patience: float) -> T:
             contended += 1
             if not is_contention(error) or contended >= TRIES:
                 raise
-        except EffectRaced:
+        except (EffectRaced, TransactionLost):
             contended += 1
             if contended >= TRIES:
                 raise
@@ -50,7 +52,9 @@ def run(engine: Engine, work: Callable[[Connection], T], patience: float) -> T:
 def _once(engine: Engine, work: Callable[[Connection], T]) -> T:
     with engine.connect() as connection:
         result = work(connection)
+        failpoint.at("transaction.done")
         connection.commit()
+        failpoint.at("transaction.committed")
         return result
 
 
