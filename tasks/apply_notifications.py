@@ -18,10 +18,11 @@ from domain.errors import DatabaseAway
 from domain.verdict import Verdict
 from models.case import open_cases
 from models.notification import OPEN, count_deliveries, insert_new, lock_notifications
-from models.pack import count_delivery, mark_applied
+from models.pack import Pack, count_delivery, mark_applied
 from models.payload import insert_payloads
-from tasks.attempt import begin_attempt, end_attempt, said_by
+from tasks.attempt import begin_attempt, end_attempt
 from tasks.context import Context, context
+from tasks.handling import Run
 from tasks.incoming import (
     Incoming,
     Key,
@@ -29,10 +30,14 @@ from tasks.incoming import (
     notification_row,
     payload_row,
     read,
+    received,
     unreadable_member,
     unreadable_payload_row,
 )
-from tasks.settle import Pending, case_row, settle
+from tasks.pending import Pending
+from tasks.rows import case_row, said_by
+from tasks.settle import settle
+from worker import failpoint
 from worker.transaction import run
 
 log = structlog.get_logger()
@@ -42,39 +47,54 @@ SUSPECT_DELIVERIES = 3
 #: The most often a key may vanish between our insert and our lock before it is an error.
 PURGE_RACES = 3
 
-Pack = tuple[str, int]
-
 
 @shared_task(name="tasks.apply_notifications", bind=True)
-def apply_notifications(self: Any, envelopes: list[object], *, epoch: str | None = None, number: int = 0) -> None:
-    """The Celery entry. `envelopes` as written by providers.envelope; `epoch`, `number` name the pack."""
-    pack = (epoch, number) if epoch else None
+def apply_notifications(self: Any, envelopes: list[object], **facts: Any) -> None:
+    """The Celery entry. `envelopes` as written by providers.envelope; `facts` by worker.numbering."""
+    pack = Pack.said(len(envelopes), facts)
+    _hand_to_apply(envelopes, [pack] if pack else [], self.request.delivery_info.get("redelivered"))
+
+
+@shared_task(name="tasks.apply_packs")
+def apply_packs(bodies: list[tuple[list[list[object]], dict[str, Any], object]]) -> None:
+    """The entry of packs that worker.gathering put together, each as it came: one transaction for all of them."""
+    packs = [Pack.said(len(envelopes), facts) for [envelopes], facts, _ in bodies]
+    members = [member for [envelopes], _, _ in bodies for member in envelopes]
+    _hand_to_apply(members, [pack for pack in packs if pack], redelivered=False)
+
+
+def _hand_to_apply(envelopes: Sequence[object], packs: Sequence[Pack], redelivered: bool | None) -> None:
+    failpoint.at("apply.delivered")
     try:
-        apply(context(), envelopes, pack, redelivered=self.request.delivery_info.get("redelivered"))
+        apply(context(), envelopes, packs, redelivered=redelivered)
     except DatabaseAway as away:
-        log.error("pack handed back", epoch=epoch, number=number, error=str(away))
+        log.error("packs handed back", packs=len(packs), members=len(envelopes), error=str(away))
         raise Reject(away, requeue=True) from away
+    failpoint.at("apply.returning")
 
 
 def apply(
-    own: Context, envelopes: Sequence[object], pack: Pack | None, *, redelivered: bool | None
+    own: Context, envelopes: Sequence[object], packs: Sequence[Pack], *, redelivered: bool | None
 ) -> Counter[Verdict]:
-    """Applies a pack; how often each verdict fell. Raises DatabaseAway: nothing may be acknowledged.
+    """Applies packs, in one transaction; how often each verdict fell. Raises DatabaseAway: nothing may be acknowledged.
 
     `redelivered` is what the broker says; None where it does not say (pgmq), and then each delivery is counted.
     """
     incoming, unreadable = read(envelopes, own.dialects)
-    if pack and redelivered is not False and _is_suspect(own, pack, redelivered):
-        return _one_by_one(own, incoming, unreadable, pack)
+    if redelivered is not False and _is_suspect(own, packs, redelivered):
+        return _one_by_one(own, incoming, unreadable, packs)
     with own.hold({(item.envelope.account, item.event.order_no) for item in incoming if item.event.order_no}):
         try:
-            verdicts = run(own.engine, lambda c: apply_pack(c, own, incoming, unreadable, pack), own.patience)
+            verdicts = run(own.engine, lambda c: apply_pack(c, own, incoming, unreadable, packs), own.patience)
         except DatabaseAway:
             raise
         except Exception as error:  # noqa: BLE001 - whatever one member raises must not hold back the others
             log.warning("pack taken apart", members=len(incoming), error=said_by(error))
-            verdicts = _one_by_one(own, incoming, unreadable, pack)
-    log.info("pack applied", members=len(envelopes), applied=verdicts[Verdict.APPLIED])
+            if redelivered is False:
+                # It may take long: seen, it is not taken for one that the broker lost.
+                _is_suspect(own, packs, redelivered)
+            verdicts = _one_by_one(own, incoming, unreadable, packs)
+    log.info("packs applied", packs=len(packs), members=len(envelopes), applied=verdicts[Verdict.APPLIED])
     return verdicts
 
 
@@ -83,27 +103,29 @@ def apply_pack(
     own: Context,
     incoming: Sequence[Incoming],
     unreadable: Sequence[Unreadable],
-    pack: Pack | None,
+    packs: Sequence[Pack],
+    *,
+    handlers: Run = Run.TOGETHER,
 ) -> Counter[Verdict]:
-    """The whole pack in the caller's transaction."""
+    """All of it in the caller's transaction. `handlers` as for settle."""
     now = datetime.now(UTC)
     verdicts: Counter[Verdict] = Counter()
     if incoming:
-        verdicts = _apply_events(connection, own, incoming, now)
+        verdicts = _apply_events(connection, own, incoming, now, handlers)
     _keep_unreadable(connection, unreadable, now)
     verdicts[Verdict.DEAD] += len(unreadable)
-    if pack:
-        mark_applied(connection, *pack)
+    mark_applied(connection, packs)
     return verdicts
 
 
 def _apply_events(
-    connection: Connection, own: Context, incoming: Sequence[Incoming], now: datetime
+    connection: Connection, own: Context, incoming: Sequence[Incoming], now: datetime, handlers: Run
 ) -> Counter[Verdict]:
     firsts: dict[Key, Incoming] = {}
     for item in incoming:
         firsts.setdefault(item.key, item)
     new, rows = _claim(connection, own, firsts)
+    failpoint.at("apply.notifications_locked")
     deliveries: Counter[int] = Counter()
     conflicts: list[Incoming] = []
     for item in incoming:
@@ -113,7 +135,7 @@ def _apply_events(
         elif row.id not in new or item is not firsts[item.key]:
             deliveries[row.id] += 1
     payloads = [payload_row(firsts[key]) for key, row in rows.items() if row.id in new]
-    verdicts = settle(connection, _open(firsts, rows), now, payloads)
+    verdicts = settle(connection, own, _open(firsts, rows), now, payloads, handlers=handlers)
     count_deliveries(connection, deliveries)
     _keep_conflicts(connection, conflicts)
     verdicts[Verdict.DUPLICATE] += deliveries.total()
@@ -124,7 +146,16 @@ def _apply_events(
 def _open(firsts: dict[Key, Incoming], rows: dict[Key, Any]) -> list[Pending]:
     """The rows without a verdict whose content is this delivery's; a conflicting copy speaks for no row."""
     return [
-        Pending(row.id, row.provider, row.account, firsts[key].event, row.expires_at)
+        Pending(
+            row_id=row.id,
+            provider=row.provider,
+            account=row.account,
+            event=firsts[key].event,
+            received_at=received(firsts[key]),
+            expires_at=row.expires_at,
+            attempts=row.attempts,
+            overruled=row.overruled,
+        )
         for key, row in rows.items()
         if row.status in OPEN and row.digest == firsts[key].event.digest
     ]
@@ -140,8 +171,7 @@ def _claim(connection: Connection, own: Context, firsts: dict[Key, Incoming]) ->
     rows: dict[Key, Any] = {}
     for _ in range(PURGE_RACES):
         missing = [key for key in firsts if key not in rows]
-        expires_after = own.settings.expires_after_seconds
-        inserted = insert_new(connection, [notification_row(firsts[key], expires_after) for key in missing])
+        inserted = insert_new(connection, [notification_row(firsts[key], own.expires_after(key[1])) for key in missing])
         new.update(row.id for row in inserted)
         rows |= {_key(row): row for row in inserted}
         if seen_before := [key for key in missing if key not in rows]:
@@ -180,20 +210,21 @@ def _keep_unreadable(connection: Connection, unreadable: Iterable[Unreadable], n
             insert_payloads(connection, [unreadable_payload_row(item, now)])
 
 
-def _is_suspect(own: Context, pack: Pack, redelivered: bool | None) -> bool:
+def _is_suspect(own: Context, packs: Sequence[Pack], redelivered: bool | None) -> bool:
     uncounted = 1 if redelivered else 0
-    seen = run(own.engine, lambda c: count_delivery(c, *pack, uncounted), own.patience)
-    return seen >= SUSPECT_DELIVERIES
+    seen = run(own.engine, lambda c: [count_delivery(c, pack, uncounted) for pack in packs], own.patience)
+    return any(deliveries >= SUSPECT_DELIVERIES for deliveries in seen)
 
 
 def _one_by_one(
-    own: Context, incoming: Sequence[Incoming], unreadable: Sequence[Unreadable], pack: Pack | None
+    own: Context, incoming: Sequence[Incoming], unreadable: Sequence[Unreadable], packs: Sequence[Pack]
 ) -> Counter[Verdict]:
     """Each member alone, its attempt recorded before it is tried: one that kills the process ends `dead`."""
     verdicts: Counter[Verdict] = Counter()
+    failpoint.at("apply.taken_apart")
     for item in incoming:
         verdicts += _alone(own, item)
-    run(own.engine, lambda c: apply_pack(c, own, [], unreadable, pack), own.patience)
+    run(own.engine, lambda c: apply_pack(c, own, [], unreadable, packs), own.patience)
     return verdicts
 
 
@@ -204,14 +235,16 @@ def _alone(own: Context, item: Incoming) -> Counter[Verdict]:
         raise
     except Exception as error:  # noqa: BLE001 - not even its row can be written: keep it whole without one
         return _unrecordable(own, item, error)
+    failpoint.at("apply.attempt_recorded")
     if row_id is None:
         return Counter({Verdict.DEAD: 1})
     try:
-        return run(own.engine, lambda c: apply_pack(c, own, [item], [], None), own.patience)
+        return run(own.engine, lambda c: apply_pack(c, own, [item], [], [], handlers=Run.ALONE), own.patience)
     except DatabaseAway:
         raise
     except Exception as error:  # noqa: BLE001 - the reason is recorded with the row
         raised = error
+    failpoint.at("apply.attempt_raised")
     verdict = run(own.engine, lambda c: end_attempt(c, own, row_id, raised), own.patience)
     return Counter({verdict: 1})
 
@@ -219,4 +252,4 @@ def _alone(own: Context, item: Incoming) -> Counter[Verdict]:
 def _unrecordable(own: Context, item: Incoming, error: Exception) -> Counter[Verdict]:
     log.error("notification cannot be recorded", account=item.envelope.account, error=said_by(error))
     kept = unreadable_member(item.envelope.to_json(), "cannot_be_recorded")
-    return run(own.engine, lambda c: apply_pack(c, own, [], [kept], None), own.patience)
+    return run(own.engine, lambda c: apply_pack(c, own, [], [kept], []), own.patience)

@@ -1,14 +1,16 @@
 """Attempts are counted in the database and before the work, so that a death counts too."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import Connection, select
 
+from domain.errors import TransactionEnded
 from domain.verdict import Verdict
 from models.case import open_cases
 from models.notification import (
     OPEN,
+    event_of,
     insert_new,
     lock_notifications,
     notifications,
@@ -18,22 +20,14 @@ from models.notification import (
 from models.payload import insert_payloads
 from tasks.context import Context
 from tasks.incoming import Incoming, notification_row, payload_row
-from tasks.settle import case_row, event_of
+from tasks.rows import case_row, pause_after, said_by
 
 log = structlog.get_logger()
-
-#: The longest pause between two attempts.
-LONGEST_PAUSE = timedelta(hours=1)
-
-
-def pause_after(attempts: int, base_seconds: float) -> timedelta:
-    """The pause after the `attempts`-th attempt: it doubles, up to an hour."""
-    return min(timedelta(seconds=base_seconds * 2 ** min(attempts, 20)), LONGEST_PAUSE)
 
 
 def begin_attempt(connection: Connection, own: Context, item: Incoming) -> int | None:
     """Records that `item` is about to be tried: the row's id, or None if there is nothing left to try."""
-    new = insert_new(connection, [notification_row(item, own.settings.expires_after_seconds)])
+    new = insert_new(connection, [notification_row(item, own.expires_after(item.envelope.account))])
     locked = lock_notifications(connection, [item.key])
     if not locked:
         raise RuntimeError("row of notifications vanished between insert and lock")
@@ -51,11 +45,17 @@ def begin_attempt(connection: Connection, own: Context, item: Incoming) -> int |
 
 
 def end_attempt(connection: Connection, own: Context, row_id: int, error: Exception) -> Verdict:
-    """Records why an attempt raised: `failed`, to be tried again, or `dead` with a case after the last."""
+    """Records why an attempt raised: `failed`, to be tried again, or `dead` with a case after the last.
+
+    A copy may have settled the row since the attempt was rolled back: what it says stands.
+    """
     row = connection.execute(select(notifications).where(notifications.c.id == row_id).with_for_update()).one()
+    if row.status not in OPEN:
+        return Verdict.DUPLICATE
     said = said_by(error)
     log.warning("attempt failed", notification_id=row.notification_id, attempts=row.attempts, error=said)
-    if row.attempts >= own.settings.max_attempts:
+    # What it wrote stays although its order does not, and each further attempt would write it again.
+    if row.attempts >= own.settings.max_attempts or isinstance(error, TransactionEnded):
         give_up(connection, row_id, said)
         return Verdict.DEAD
     due = datetime.now(UTC) + pause_after(row.attempts, own.settings.retry_base_seconds)
@@ -68,10 +68,3 @@ def give_up(connection: Connection, row_id: int, said: str) -> None:
     row = connection.execute(select(notifications).where(notifications.c.id == row_id)).one()
     record_failure(connection, row_id, Verdict.DEAD, said, None)
     open_cases(connection, [case_row(row.provider, row.account, event_of(row), Verdict.DEAD, "attempts_exhausted")])
-
-
-def said_by(error: Exception) -> str:
-    """The error's class and first line, without parameters: they are payments."""
-    original = getattr(error, "orig", None) or error
-    first = str(original).partition("\n")[0]
-    return f"{type(original).__name__}: {first}"[:500].replace("\x00", "")

@@ -1,9 +1,9 @@
 """What every task of this process works with, made at first use and never before a fork."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -12,8 +12,12 @@ from celery.signals import beat_init, celeryd_init
 from sqlalchemy import Engine
 
 from domain.errors import ConfigurationError
+from providers import retention
 from providers.accounts import load_accounts
 from providers.dialect import Dialect
+from tasks.handlers import Handler, load_handlers
+from worker import failpoint
+from worker.broker import refuse_overrides
 from worker.database import engine
 from worker.lock import OrderLock
 from worker.settings import Settings, settings
@@ -27,11 +31,17 @@ class Context:
     engine: Engine
     dialects: Mapping[str, Dialect]
     lock: OrderLock | None = None
+    #: The shop's own code, by event name.
+    handlers: Mapping[str, Sequence[Handler]] = field(default_factory=dict)
 
     @property
     def patience(self) -> float:
         """Seconds to wait for an absent database."""
         return self.settings.database_patience_seconds
+
+    def expires_after(self, account: str) -> timedelta:
+        """How long after its receipt a notification of `account` may be applied on its own."""
+        return retention.deadline(self.dialects[account], self.settings.expires_after_seconds)
 
     def hold(self, orders: set[tuple[str, str]]) -> AbstractContextManager[Any]:
         """The order lock, where one is configured."""
@@ -44,29 +54,24 @@ def context() -> Context:
     own = settings()
     dialects = load_accounts(own.accounts, os.environ)
     lock = OrderLock(own.lock_url, own.lock_ttl_seconds, own.broker_prefix) if own.lock_url else None
-    return Context(own, engine(), dialects, lock)
+    return Context(own, engine(), dialects, lock, load_handlers(own.handlers))
 
 
 def check_retention(own: Settings, dialects: Mapping[str, Dialect]) -> None:
-    """Refuses settings under which a purged notification could come back. Raises ConfigurationError.
-
-    The ledger's key would still stop a second effect; but its history and its case would be gone.
-    """
-    kept = timedelta(days=own.status_retention_days)
-    for name, dialect in sorted(dialects.items()):
-        if kept <= dialect.horizon:
-            raise ConfigurationError(
-                "PAIDONCE_STATUS_RETENTION_DAYS", name, f"{dialect.provider} redelivers for {dialect.horizon.days} days"
-            )
-    if timedelta(days=own.payload_retention_days) <= timedelta(seconds=own.expires_after_seconds):
-        raise ConfigurationError("PAIDONCE_PAYLOAD_RETENTION_DAYS", "shorter than PAIDONCE_EXPIRES_AFTER_SECONDS")
+    """Refuses settings under which a purged notification could come back. Raises ConfigurationError."""
+    retention.check_retention(
+        dialects, own.status_retention_days, own.payload_retention_days, own.expires_after_seconds
+    )
 
 
 @celeryd_init.connect
 @beat_init.connect
 def _refuse_to_start(**_: Any) -> None:
     try:
+        refuse_overrides(os.environ)
         own = settings()
         check_retention(own, load_accounts(own.accounts, os.environ))
+        load_handlers(own.handlers)
+        failpoint.refuse_live(load_accounts(own.accounts, os.environ))
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None

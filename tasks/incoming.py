@@ -85,7 +85,7 @@ def _word(value: object) -> str:
     return value[:64].replace("\x00", "") if isinstance(value, str) and value.isprintable() else ""
 
 
-def notification_row(item: Incoming, expires_after: float) -> dict[str, Any]:
+def notification_row(item: Incoming, expires_after: timedelta) -> dict[str, Any]:
     """The columns of a new row of `notifications`."""
     event, received_at = item.event, received(item)
     return {
@@ -97,6 +97,7 @@ def notification_row(item: Incoming, expires_after: float) -> dict[str, Any]:
         "provider_kind": event.provider_kind,
         "order_no": event.order_no,
         "transaction_id": event.transaction_id,
+        "payment_id": event.payment_id,
         "amount": event.amount,
         "currency": event.currency,
         "cumulative": event.cumulative,
@@ -105,7 +106,7 @@ def notification_row(item: Incoming, expires_after: float) -> dict[str, Any]:
         "key_id": item.key_id,
         "verified_at": received_at,
         "received_at": received_at,
-        "expires_at": received_at + timedelta(seconds=expires_after),
+        "expires_at": received_at + expires_after,
     }
 
 
