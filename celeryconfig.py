@@ -18,6 +18,9 @@ QUARANTINE = Queue(
     queue_arguments={"x-queue-type": "quorum"},
 )
 
+#: What the outbox announces; whoever wants to know binds a queue to it. Durable, and empty by itself: docs/outbox.md.
+EVENTS = Exchange("paidonce.events", "topic", durable=True)
+
 task_queues = (
     Queue(
         "paidonce.apply",
@@ -26,8 +29,9 @@ task_queues = (
         queue_arguments={
             # Declared here and not by policy: Celery detects quorum queues by their declared arguments alone.
             "x-queue-type": "quorum",
-            # The second fence: attempts are counted in PostgreSQL. Without a DLX this limit would drop messages.
-            "x-delivery-limit": 50,
+            # The second fence: attempts are counted in PostgreSQL. RabbitMQ counts a lost connection as a delivery of
+            # all that was in hand, so at 50 a bad hour's resets quarantined packs that nobody had run.
+            "x-delivery-limit": 1000,
             "x-dead-letter-exchange": "paidonce.dlx",
             "x-dead-letter-routing-key": "quarantine",
             # Re-published to the quarantine with confirms; needs reject-publish.
@@ -46,9 +50,18 @@ task_create_missing_queues = False
 
 task_routes = {
     "tasks.apply_notifications": {"queue": "paidonce.apply", "routing_key": "apply"},
+    # Never published: the worker's own name for packs that it has gathered.
+    "tasks.apply_packs": {"queue": "paidonce.apply", "routing_key": "apply"},
     "tasks.*": {"queue": "paidonce.chores", "routing_key": "chores"},
 }
-imports = ("tasks.apply_notifications", "tasks.redrive", "tasks.expire_overdue", "tasks.purge")
+imports = (
+    "tasks.apply_notifications",
+    "tasks.redrive",
+    "tasks.expire_overdue",
+    "tasks.purge",
+    "tasks.relay_outbox",
+    "tasks.watch_packs",
+)
 
 # ---- acknowledgement ------------------------------------------------------------------------------------------------
 
@@ -84,8 +97,9 @@ resultrepr_maxsize = 64
 #: (PAIDONCE_DATABASE_PATIENCE_SECONDS, 600) and stay under RabbitMQ's consumer_timeout of 1,800 s.
 task_soft_time_limit = 780
 task_time_limit = 840
-#: Packs per child in hand; more only means more redelivered when a worker dies.
-worker_prefetch_multiplier = 2
+#: Packs per child in hand, so that small ones can be gathered (worker/gathering.py). At most 1 MiB each; when
+#: the worker dies all of them are redelivered.
+worker_prefetch_multiplier = 32
 #: A bound on leaks; recycling often has been a source of hangs (celery#3085).
 worker_max_tasks_per_child = 10_000
 worker_max_memory_per_child = 300_000
@@ -123,7 +137,10 @@ beat_max_loop_interval = 1
 #: Each task takes an advisory lock and is idempotent, so several beats are safe. `expires` (seconds) drops the repeats
 #: that piled up while no worker ran.
 beat_schedule = {
+    # As late as this the rest of the shop hears of a payment. A run that finds nothing is one query by a partial index.
+    "relay-outbox": {"task": "tasks.relay_outbox", "schedule": 1.0, "options": {"expires": 5}},
     "redrive": {"task": "tasks.redrive", "schedule": 2.0, "options": {"expires": 10}},
     "expire-overdue": {"task": "tasks.expire_overdue", "schedule": 60.0, "options": {"expires": 120}},
-    "purge": {"task": "tasks.purge", "schedule": 3600.0, "options": {"expires": 3600}},
+    "watch-packs": {"task": "tasks.watch_packs", "schedule": 15.0, "options": {"expires": 30}},
+    "purge": {"task": "tasks.purge", "schedule": 60.0, "options": {"expires": 60}},
 }

@@ -1,12 +1,14 @@
-"""`paidonce cases`: what a person has to see, and the note that settles it."""
+"""`paidonce cases list | close`: what a person has to see, and the note that settles it."""
 
+import getpass
 from typing import Any
 
 import typer
 from rich.table import Table
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Connection, Select, select
 
-from models.case import cases
+from models.case import cases, close_case, lock_case
+from models.case_action import record_action
 from ops.database import connected, snapshot
 from ops.output import fail, json_line, out, rfc3339
 
@@ -14,6 +16,7 @@ All = typer.Option(False, "--all", help="The resolved ones too.")
 AsJson = typer.Option(False, "--json", help="Last line: one JSON array, or object.")
 Id = typer.Argument(help="The case's number.")
 Note = typer.Option(..., help="What was found and done; it stays with the case.")
+By = typer.Option(default_factory=getpass.getuser, help="Who says so; the login name unless told.", show_default=False)
 
 c = cases.c
 
@@ -28,30 +31,40 @@ def list_cases(everything: bool = All, as_json: bool = AsJson) -> None:
     table = Table("id", "kind", "status", "account", "order", "reason", "notification", "opened", "note")
     for row in rows:
         opened = rfc3339(row.opened_at)
-        cells = (row.id, row.kind, row.status, row.account, row.order_no or "", row.reason, row.notification_id)
+        why = row.detail or row.reason
+        cells = (row.id, row.kind, row.status, row.account, row.order_no or "", why, row.notification_id)
         table.add_row(*map(str, cells), opened, row.note)
     out.print(table if rows else "No case is open." if not everything else "There is no case.")
 
 
-def resolve_case(number: int = Id, note: str = Note, as_json: bool = AsJson) -> None:
-    """Marks an open case as resolved."""
-    if not note.strip():
-        fail("a case is resolved with a note: what was found and done?", 2)
+def close_by_hand(number: int = Id, note: str = Note, by: str = By, as_json: bool = AsJson) -> None:
+    """Closes an open case with a note: nothing is applied."""
+    check_note(note)
     with connected() as connection:
-        found = connection.execute(
-            update(cases)
-            .where(c.id == number, c.status == "open")
-            .values(status="resolved", resolved_at=func.now(), note=note)
-            .returning(cases)
-        ).one_or_none()
-        known = found or connection.execute(select(cases).where(c.id == number)).one_or_none()
+        open_case(connection, number)
+        closed = close_case(connection, number, note)
+        record_action(connection, number, by, "close", note)
         connection.commit()
-    if found is None:
-        fail(f"case {number} is resolved already: {known.note}" if known else f"there is no case {number}")
     if as_json:
-        json_line(case_shape(found))
+        json_line(case_shape(closed))
     else:
-        out.print(f"Case {number} ({found.kind}) is resolved.")
+        out.print(f"Case {number} ({closed.kind}) is closed.")
+
+
+def open_case(connection: Connection, number: int) -> Any:
+    """The open case of this number, its row locked; ends the command where there is none."""
+    found = lock_case(connection, number)
+    if found is None:
+        fail(f"there is no case {number}")
+    if found.status != "open":
+        fail(f"case {number} is resolved already: {found.note or found.resolution}")
+    return found
+
+
+def check_note(note: str) -> None:
+    """Ends the command without a note."""
+    if not note.strip():
+        fail("a case is settled with a note: what was found and done?", 2)
 
 
 def case_shape(row: Any) -> dict[str, Any]:
@@ -65,7 +78,9 @@ def case_shape(row: Any) -> dict[str, Any]:
         "notification_id": row.notification_id,
         "opened_at": rfc3339(row.opened_at),
         "reason": row.reason,
+        "detail": row.detail,
         "resolved_at": rfc3339(row.resolved_at),
+        "resolution": row.resolution,
         "note": row.note,
     }
 

@@ -16,7 +16,8 @@ def connected(url: str | None = None) -> Iterator[Connection]:
         poolclass=pool.NullPool,
         # Parameters are payments: they stay out of error messages.
         hide_parameters=True,
-        connect_args={"connect_timeout": 5, "application_name": "paidonce-ops"},
+        # Nothing is prepared: PgBouncer in transaction mode may stand before it.
+        connect_args={"connect_timeout": 5, "application_name": "paidonce-ops", "prepare_threshold": None},
     )
     with engine.connect() as connection:
         yield connection

@@ -8,6 +8,8 @@ import typer
 from sqlalchemy import Connection, select
 
 from models.case import cases
+from models.case_action import case_actions
+from models.ledger_entry import ledger_entries
 from models.notification import RECEIVED, notifications
 from models.order import orders
 from models.transition import transitions
@@ -29,7 +31,9 @@ class Facts:
     order: Any | None
     notifications: Sequence[Any]
     transitions: Sequence[Any]
+    ledger: Sequence[Any]
     cases: Sequence[Any]
+    actions: Sequence[Any]
 
 
 def explain(order_no: str = OrderNo, account: str | None = Account, as_json: bool = AsJson) -> None:
@@ -61,22 +65,26 @@ def find(connection: Connection, order_no: str, account: str | None) -> Facts:
 
 
 def gather(connection: Connection, account: str, order_no: str) -> Facts:
-    """Reads the four tables."""
+    """Reads the tables."""
 
     def named(table: Any, *by: Any) -> Sequence[Any]:
         where = (table.c.account == account, table.c.order_no == order_no)
         return connection.execute(select(table).where(*where).order_by(*by)).all()
 
+    def of(table: Any, column: Any, ids: Sequence[int], *by: Any) -> Sequence[Any]:
+        return connection.execute(select(table).where(column.in_(ids)).order_by(*by)).all() if ids else []
+
     order = next(iter(named(orders)), None)
-    history = (
-        select(transitions).where(transitions.c.order_id == order.id).order_by(transitions.c.seq) if order else None
-    )
+    ids = [order.id] if order else []
+    opened = named(cases, cases.c.opened_at, cases.c.id)
     return Facts(
-        account,
-        order,
-        named(notifications, notifications.c.received_at, notifications.c.id),
-        connection.execute(history).all() if history is not None else [],
-        named(cases, cases.c.opened_at, cases.c.id),
+        account=account,
+        order=order,
+        notifications=named(notifications, notifications.c.received_at, notifications.c.id),
+        transitions=of(transitions, transitions.c.order_id, ids, transitions.c.seq),
+        ledger=of(ledger_entries, ledger_entries.c.order_id, ids, ledger_entries.c.id),
+        cases=opened,
+        actions=of(case_actions, case_actions.c.case_id, [case.id for case in opened], case_actions.c.id),
     )
 
 
@@ -95,7 +103,22 @@ def shape(facts: Facts) -> dict[str, Any]:
             }
             for row in facts.transitions
         ],
+        "ledger": [
+            {
+                "kind": row.kind,
+                "transaction_id": row.transaction_id,
+                "amount": row.amount,
+                "currency": row.currency,
+                "standing": row.standing,
+                "at": rfc3339(row.created_at),
+            }
+            for row in facts.ledger
+        ],
         "cases": [case_shape(row) for row in facts.cases],
+        "actions": [
+            {"case_id": row.case_id, "actor": row.actor, "action": row.action, "note": row.note, "at": rfc3339(row.at)}
+            for row in facts.actions
+        ],
     }
 
 

@@ -8,6 +8,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from domain.money import to_decimal
+from domain.order import Standing
 from domain.verdict import CASES, WAITING
 from models.notification import RECEIVED
 from ops.output import rfc3339
@@ -44,8 +45,12 @@ def happenings(facts: Any) -> Iterator[Happening]:
     for row in facts.transitions:
         change = f"{row.from_status} -> {row.to_status}"
         yield Happening(row.created_at, 3, "transition", f"{row.seq}: {change} by {row.kind}", "bold")
+    for row in facts.ledger:
+        yield from _of_entry(row)
     for row in facts.cases:
         yield from _of_case(row)
+    for row in facts.actions:
+        yield Happening(row.at, 5, f"{row.action} by {row.actor}", f"case {row.case_id}: {row.note}", "bold")
 
 
 def _of_notification(row: Any) -> Iterator[Happening]:
@@ -59,10 +64,17 @@ def _of_notification(row: Any) -> Iterator[Happening]:
         yield Happening(row.processed_at, 2, row.status, told, _STYLES.get(row.status, ""))
 
 
+def _of_entry(row: Any) -> Iterator[Happening]:
+    """Entries that count are told by their transition."""
+    if row.standing != Standing.COUNTED:
+        money = f"{to_decimal(row.amount, row.currency)} {row.currency}"
+        yield Happening(row.created_at, 3, row.standing, f"{row.kind} {money}: {row.transaction_id}", "yellow")
+
+
 def _of_case(row: Any) -> Iterator[Happening]:
     yield Happening(row.opened_at, 4, f"case {row.id} opened", f"{row.kind}: {row.reason}", "red")
     if row.resolved_at is not None:
-        yield Happening(row.resolved_at, 5, f"case {row.id} resolved", row.note, "green")
+        yield Happening(row.resolved_at, 6, f"case {row.id} resolved", f"{row.resolution} {row.note}".strip(), "green")
 
 
 def _headline(facts: Any, order_no: str) -> Text:

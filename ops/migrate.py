@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 import migrations
@@ -26,9 +27,19 @@ def migrate(as_json: bool = AsJson) -> None:
 
 def upgrade(connection: Connection) -> str:
     """`alembic upgrade head` on `connection`; the revision. Needs no alembic.ini and no working directory."""
-    config = Config()
-    # The place is found by import; a % would be read as an interpolation.
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+
+
+def scripts() -> ScriptDirectory:
+    """The revisions of this release."""
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    # The place is found by import; a % would be read as an interpolation.
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
+    return config

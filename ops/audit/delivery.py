@@ -26,18 +26,30 @@ DELIVERY = (
         "I1",
         "Every pack that the broker confirmed was seen and finished.",
         (
-            # A number missing inside an epoch was confirmed by the broker and never came. The first number seen of an
-            # epoch may be high because `purge` forgot the older ones: that gap counts while the epoch looks young.
+            # A number missing inside an epoch was confirmed by the broker and never came. A row may stand for several
+            # numbers, up to its own. What a person has closed is settled.
             """
-            SELECT epoch, "before" + 1 AS missing
+            SELECT epoch, coalesce("before", 0) + 1 AS missing
             FROM (
-                SELECT epoch, number, first_seen_at,
-                       lag(number) OVER (PARTITION BY epoch ORDER BY number) AS "before"
+                SELECT epoch, number - numbers + 1 AS first, first_seen_at,
+                       max(number) OVER (
+                           PARTITION BY epoch ORDER BY number - numbers + 1, number
+                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                       ) AS "before"
                 FROM packs
             ) AS seen
-            WHERE number > coalesce("before", 0) + 1
+            WHERE first > coalesce("before", 0) + 1
               AND first_seen_at < now() - make_interval(secs => :patience)
-              AND ("before" IS NOT NULL OR first_seen_at > now() - interval '14 days')
+              AND NOT EXISTS (
+                  SELECT
+                  FROM cases
+                  WHERE CASE
+                      WHEN kind = 'lost_pack' AND status = 'resolved' AND split_part(digest, ':', 1) = epoch::text
+                      THEN split_part(split_part(digest, ':', 2), '-', 1)::bigint <= coalesce("before", 0) + 1
+                          AND split_part(split_part(digest, ':', 2), '-', 2)::bigint >= first - 1
+                      ELSE false
+                  END
+              )
             """,
             # Begun, and neither finished nor come back.
             """
@@ -50,14 +62,24 @@ DELIVERY = (
     ),
     Invariant(
         "I2",
-        "A notification is applied exactly if it has one ledger entry and one transition.",
+        "A notification is applied exactly if one entry of it counts in the ledger and it made one transition.",
         (
             """
             SELECT n.id, n.status, count(l.id) AS entries
             FROM notifications AS n
-            LEFT JOIN ledger_entries AS l ON l.notification_row = n.id
+            LEFT JOIN ledger_entries AS l ON l.notification_row = n.id AND l.standing = 'counted'
             GROUP BY n.id
             HAVING count(l.id) <> CASE WHEN n.status = 'applied' THEN 1 ELSE 0 END
+            """,
+            # Money beside the orders comes from what a person sees, or from what goes back of that; and it stays there
+            # while what a person lets in after all is tried, and when that is refused again.
+            """
+            SELECT n.id, n.status, l.standing
+            FROM notifications AS n
+            JOIN ledger_entries AS l ON l.notification_row = n.id AND l.standing <> 'counted'
+            WHERE NOT (n.status = ANY(:case_kinds) OR n.status IN ('ignored', 'stale')
+                       OR n.overruled AND n.status IN ('received', 'failed'))
+               OR (n.status = 'stale') <> (l.standing = 'void')
             """,
             """
             SELECT n.id, n.status, count(t.order_id) AS changes
@@ -110,12 +132,13 @@ DELIVERY = (
             FROM notifications
             WHERE (status IN ('received', 'failed', 'parked')) <> (next_attempt_at IS NOT NULL)
             """,
-            # Past its time and still waiting: expire_overdue does not run.
+            # Past its time and still waiting: expire_overdue does not run. It may ask the provider for an hour.
             """
             SELECT id, status
             FROM notifications
             WHERE status IN ('received', 'failed', 'parked')
-              AND expires_at < now() - interval '10 minutes'
+              AND expires_at < now() - interval '2 hours'
+              AND NOT overruled
             """,
             """
             SELECT n.id, n.status
@@ -181,7 +204,7 @@ DELIVERY = (
     ),
     Invariant(
         "I16",
-        "A parked notification is looked at soon after its order changed.",
+        "A parked notification is looked at soon after its order changed, and the outbox is relayed.",
         (
             """
             SELECT n.id, o.order_no
@@ -190,6 +213,13 @@ DELIVERY = (
             WHERE n.status = 'parked'
               AND o.updated_at > n.processed_at
               AND o.updated_at < now() - interval '2 minutes'
+            """,
+            # The rest of the shop was not told: relay_outbox does not run, or the broker is away.
+            """
+            SELECT id, name
+            FROM outbox
+            WHERE relayed_at IS NULL
+              AND created_at < now() - make_interval(secs => :patience)
             """,
         ),
     ),

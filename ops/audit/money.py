@@ -14,23 +14,25 @@ MONEY = (
             JOIN notifications AS n ON n.id = l.notification_row
             LEFT JOIN unnest(CAST(:kinds AS text[]), CAST(:signs AS int[])) AS moves (kind, sign) ON moves.kind = l.kind
             WHERE l.kind <> n.kind
+               OR l.payment_id <> n.payment_id
                OR l.transaction_id <> n.transaction_id
-               OR (moves.sign IS NULL AND l.amount <> 0)
-               OR (moves.sign IS NOT NULL AND l.currency IS DISTINCT FROM n.currency)
-               OR (moves.sign IS NOT NULL AND NOT n.cumulative AND l.amount IS DISTINCT FROM moves.sign * n.amount)
-               OR (moves.sign IS NOT NULL AND n.cumulative
+               OR ((moves.sign IS NULL OR l.standing = 'void') AND l.amount <> 0)
+               OR (moves.sign IS NOT NULL AND l.standing <> 'void' AND l.currency IS DISTINCT FROM n.currency)
+               OR (moves.sign IS NOT NULL AND l.standing <> 'void' AND NOT n.cumulative
+                   AND l.amount IS DISTINCT FROM moves.sign * n.amount)
+               OR (moves.sign IS NOT NULL AND l.standing <> 'void' AND n.cumulative
                    AND (moves.sign * l.amount BETWEEN 1 AND n.amount) IS NOT TRUE)
             """,
         ),
     ),
     Invariant(
         "I5",
-        "An order's totals are the sums of its ledger entries.",
+        "An order's totals are the sums of its ledger entries that count.",
         (
             """
             SELECT o.id, o.order_no
             FROM orders AS o
-            LEFT JOIN ledger_entries AS l ON l.order_id = o.id
+            LEFT JOIN ledger_entries AS l ON l.order_id = o.id AND l.standing = 'counted'
             GROUP BY o.id
             HAVING o.paid <> coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('payment', 'payment_reversal')), 0)
                 OR o.refunded <> coalesce(-sum(l.amount) FILTER (WHERE l.kind IN ('refund', 'refund_reversal')), 0)

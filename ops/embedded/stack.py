@@ -148,7 +148,8 @@ def checked_port(port: int) -> int:
 def _commands(port: int) -> Mapping[str, list[str]]:
     """The Procfile's lines, without a shell and with this interpreter."""
     celery = [sys.executable, "-m", "celery", "-A", "worker.app"]
-    listen = ["--host", HOST, "--port", str(port), "--no-access-log", "--no-server-header"]
+    wire = ["--http", "receiver.wire:Wire", "--no-access-log", "--no-server-header"]
+    listen = ["--host", HOST, "--port", str(port), *wire]
     quiet = ["-l", "WARNING"]
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     return {

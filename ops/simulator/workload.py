@@ -50,6 +50,8 @@ class SimulatedOrder:
         number = f"{transaction}{int(proof, 16) % 10**28:028d}"
         if payment is not None and self.dialect.provider == "alipay":
             number = f"{payment.transaction_id}:{number}"  # a refund is told apart within its trade
+        if payment is not None and self.dialect.provider == "wechat_v3":
+            number = f"{number}:R{number}"  # WeChat's number, and ours
         return Notice(
             notification_id=f"{message}{proof[:32]}",
             kind=kind,
@@ -59,6 +61,7 @@ class SimulatedOrder:
             currency=self.currency,
             order_amount=self.amount,
             refunded=self.refund if payment is not None else 0,
+            payment_id=payment.transaction_id if payment is not None else "",
             occurred_at=at,
         )
 
