@@ -1,15 +1,15 @@
 """Stands in for wrk where it is not installed: keep-alive connections on raw sockets, in a process of their own.
 
-`python -m bench.client HOST PORT FILE CONNECTIONS SECONDS` prints the same JSON object as post.lua. It is slower than
-wrk, so that a fast door may be measured as slower than it is.
+`python -m bench.client HOST PORT FILE CONNECTIONS SECONDS again|once` prints the same JSON object as post.lua. It is
+slower than wrk, so that a fast door may be measured as slower than it is.
 """
 
 import asyncio
+import itertools
 import json
-import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 #: Where the figures of every connection gather: (milliseconds, answered with 200).
@@ -41,9 +41,10 @@ def content_length(head: bytes) -> int:
     return next((int(value) for name, _, value in lines if name == b"content-length"), 0)
 
 
-async def load(host: str, port: int, path: Path, connections: int, seconds: float) -> dict[str, float]:
-    """The figures of `connections` conversations at once."""
-    requests, answers, began = requests_of(path), Answers(), time.monotonic()
+async def load(host: str, port: int, path: Path, connections: int, seconds: float, *, again: bool) -> dict[str, float]:
+    """The figures of `connections` conversations at once; `again`: the requests go round."""
+    requests = itertools.cycle(requests_of(path)) if again else requests_of(path)
+    answers, began = Answers(), time.monotonic()
     talks = (converse(host, port, requests, began + seconds, answers) for _ in range(connections))
     broken = sum(isinstance(end, Exception) for end in await asyncio.gather(*talks, return_exceptions=True))
     answered = sum(good for _, good in answers)
@@ -52,10 +53,17 @@ async def load(host: str, port: int, path: Path, connections: int, seconds: floa
         "refused": len(answers) - answered,
         "broken": broken,
         "seconds": time.monotonic() - began,
-        "p50_ms": statistics.median(milliseconds for milliseconds, _ in answers) if answers else 0.0,
+        "p50_ms": quantile([milliseconds for milliseconds, _ in answers], 0.5),
+        "p99_ms": quantile([milliseconds for milliseconds, _ in answers], 0.99),
     }
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of `values` do not exceed; 0 of none."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0
+
+
 if __name__ == "__main__":
-    host, port, path, connections, seconds = sys.argv[1:]
-    print(json.dumps(asyncio.run(load(host, int(port), Path(path), int(connections), float(seconds)))))
+    host, port, path, connections, seconds, word = sys.argv[1:]
+    found = load(host, int(port), Path(path), int(connections), float(seconds), again=word == "again")
+    print(json.dumps(asyncio.run(found)))

@@ -36,6 +36,8 @@ STATEMENTS = (
     f" FROM GIVEN JOIN orders AS x ON {_ORDER} ON CONFLICT DO NOTHING",
     "INSERT INTO transitions (order_id, seq, from_status, to_status, kind, notification_row)"
     f" SELECT x.id, x.version + 1, 'pending', 'paid', 'payment', 0 FROM GIVEN JOIN orders AS x ON {_ORDER}",
+    f"INSERT INTO outbox (name, account, order_no, body) SELECT 'order.paid', '{ACCOUNT}', o,"
+    f" json_build_object('order_no', o, 'paid', {AMOUNT}) FROM GIVEN",
     f"UPDATE orders AS x SET status = 'paid', paid = paid + {AMOUNT}, version = version + 1, updated_at = now()"
     f" FROM GIVEN WHERE {_ORDER}",
     "UPDATE notifications AS x SET status = 'applied', reason = 'payment', processed_at = now()"

@@ -1,7 +1,7 @@
 """The peer: Celery and the SQLAlchemy ORM, one notification per task, acknowledged late, SELECT .. FOR UPDATE.
 
 `celery -A bench.naive_worker worker`. What a careful user writes in an afternoon: the duplicate is seen, the order is
-locked, amount and currency are checked, the payment is written once.
+locked, amount and currency are checked, the payment is written once. A failed attempt is noted on the order.
 """
 
 import datetime
@@ -87,9 +87,13 @@ def process_event(payload: str) -> None:
         ).one()
         if record.status == "processed":
             return
-        pay(session, event["data"]["object"])
+        intent = event["data"]["object"]
+        if event["type"] == "payment_intent.succeeded":
+            pay(session, intent)
+        else:
+            fail(session, intent)
         record.status = "processed"
-        record.processed_at = func.now()
+        record.processed_at = func.clock_timestamp()
 
 
 def pay(session: Session, intent: dict[str, Any]) -> None:
@@ -101,3 +105,11 @@ def pay(session: Session, intent: dict[str, Any]) -> None:
     session.add(Payment(order_id=order.id, transaction_id=intent["id"], amount=order.amount))
     order.status = "paid"
     order.paid = order.paid + order.amount
+
+
+def fail(session: Session, intent: dict[str, Any]) -> None:
+    """A failed attempt: an order that waits for money says so."""
+    wanted = select(Order).where(Order.order_no == intent["metadata"]["order_no"]).with_for_update()
+    order = session.scalars(wanted).one()
+    if order.status == "pending":
+        order.status = "failed"

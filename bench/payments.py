@@ -1,83 +1,93 @@
-"""Real signed payments, each of an order that nobody has paid yet."""
+"""Real signed notifications: payments of orders that nobody has paid yet, failed attempts at one order, RSA ones."""
 
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from domain.event import EventKind
+from providers.alipay import Alipay
 from providers.dialect import Delivery, Notice
 from providers.stripe import Stripe
 
 ACCOUNT = "shop-bench"
+RSA_ACCOUNT = "shop-rsa"
 AMOUNT = 1000
 CURRENCY = "EUR"
+#: Counts through all sides of a run: no two notifications of it share an id.
+_numbers = itertools.count(1)
 
 
 class Payment(NamedTuple):
-    """One signed notification, and when it was signed (unix seconds)."""
+    """One signed notification, its id, and when it was signed (unix seconds)."""
 
     delivery: Delivery
     signed_at: float
+    id: str
 
 
 class Payments:
-    """Makes notifications; `add_orders(first, last)` puts orders O<first>..O<last> into every database of the run."""
+    """Notifications about the orders O1..O<orders> of one side, in random order: their rows lie all over the table."""
 
-    def __init__(self, dialect: Stripe, orders: int, add_orders: Callable[[int, int], None]) -> None:
+    def __init__(self, dialect: Stripe, orders: int) -> None:
         self._dialect = dialect
-        self._batch = orders
-        self._add = add_orders
-        self._numbers = itertools.count(1)
-        self._dice = random.Random(1)
-        self._last = 0
-        self._unpaid: list[int] = []
+        self._unpaid = list(range(1, orders + 1))
+        random.Random(1).shuffle(self._unpaid)
 
     def take(self, count: int) -> list[Payment]:
-        """`count` notifications of orders in random order: their rows lie all over the table."""
-        while len(self._unpaid) < count:
-            self._grow()
-        return [self._sign(self._unpaid.pop()) for _ in range(count)]
+        """`count` payments of orders that are unpaid yet. Raises RuntimeError when there are no more orders."""
+        if len(self._unpaid) < count:
+            raise RuntimeError("every order is paid; measure with more --orders")
+        return [self._sign(self._unpaid.pop(), EventKind.PAYMENT) for _ in range(count)]
 
-    def _grow(self) -> None:
-        first, self._last = self._last + 1, self._last + self._batch
-        self._add(first, self._last)
-        fresh = list(range(first, self._last + 1))
-        self._dice.shuffle(fresh)
-        self._unpaid = fresh + self._unpaid
+    def failures(self, count: int) -> list[Payment]:
+        """`count` failed attempts at paying one order."""
+        order = self._unpaid.pop()
+        return [self._sign(order, EventKind.FAILED) for _ in range(count)]
 
-    def _sign(self, order: int) -> Payment:
-        number, now = next(self._numbers), time.time()
-        notice = Notice(
-            notification_id=f"evt_{number:024}",
-            kind=EventKind.PAYMENT,
-            order_no=f"O{order}",
-            transaction_id=f"pi_{number:024}",
-            amount=AMOUNT,
-            currency=CURRENCY,
-            order_amount=AMOUNT,
-            occurred_at=datetime.fromtimestamp(now, UTC),
-        )
-        return Payment(self._dialect.sign(notice, now), now)
+    def _sign(self, order: int, kind: EventKind) -> Payment:
+        now, notice = time.time(), _notice(kind, f"O{order}", CURRENCY)
+        return Payment(self._dialect.sign(notice, now), now, notice.notification_id)
 
 
-def write_requests(payments: Sequence[Payment], path: Path) -> None:
-    """The payments as HTTP requests, for post.lua and bench.client: a line with the length, then the request."""
+def rsa_payments(dialect: Alipay, count: int) -> list[Payment]:
+    """Alipay's, for loads of the door alone: their orders are nowhere."""
+    now, notices = time.time(), [_notice(EventKind.PAYMENT, f"O{number}", "CNY") for number in range(count)]
+    return [Payment(dialect.sign(notice, now), now, notice.notification_id) for notice in notices]
+
+
+def _notice(kind: EventKind, order_no: str, currency: str) -> Notice:
+    number = next(_numbers)
+    return Notice(
+        notification_id=f"evt_{number:024}",
+        kind=kind,
+        order_no=order_no,
+        transaction_id=f"pi_{number:024}",
+        amount=AMOUNT,
+        currency=currency,
+        order_amount=AMOUNT,
+        occurred_at=datetime.now(UTC),
+    )
+
+
+def write_requests(payments: Sequence[Payment], account: str, path: Path) -> Path:
+    """The payments as HTTP requests, for the load generators: a line with the length, then the request."""
     with path.open("wb") as file:
         for payment in payments:
-            request = _request(payment.delivery)
+            request = _request(payment.delivery, account)
             file.write(b"%d\n" % len(request) + request)
+    return path
 
 
-def _request(delivery: Delivery) -> bytes:
+def _request(delivery: Delivery, account: str) -> bytes:
     headers = {
         "Host": "localhost",
-        "Content-Type": "application/json",
+        "Content-Type": "application/json" if delivery.headers else "application/x-www-form-urlencoded",
         "Content-Length": str(len(delivery.body)),
         **{name.title(): value for name, value in delivery.headers.items()},
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST /notify/{ACCOUNT} HTTP/1.1\r\n{head}\r\n".encode() + delivery.body
+    return f"POST /notify/{account} HTTP/1.1\r\n{head}\r\n".encode() + delivery.body
