@@ -4,192 +4,146 @@ The last line on standard output is one JSON object; exit code 1 when anything i
 """
 
 import argparse
-import asyncio
 import dataclasses
 import json
-import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psycopg
+from .guard import guarded
+from .processes import ROOT
+from .profiles import PROFILES
+from .run import DRAIN, GIVE_UP, Outcome, Run
+from .servers import ServerMissing
+from .soak import soak
 
-from .accounts import sandbox_accounts
-from .brokers import own_broker
-from .check import Findings, examine, missing, open_rows
-from .faults import Fault, Struck, Target, schedule, strike
-from .provider import Journal, Provider
-from .servers import ServerMissing, own_database, plain, unique_name
-from .stack import Stack
-from .workload import ACCOUNTS, Order, Workload, build
-
-#: Seconds: for what was not acknowledged yet, and for what has no verdict yet, once everything runs again.
-PATIENCE, DRAIN = 45.0, 60.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Profile:
-    """The size of a run. `span` in seconds, the start and the drain not counted."""
-
-    notifications: int
-    span: float
-    receivers: int
-    workers: int
-    beats: int
-    faults: Mapping[str, int]
-
-
-_TINY = (3, 1, 1, 1, 1, 2, 1)
-_SMOKE = (10, 3, 2, 3, 2, 8, 2)
-_KINDS = (
-    *("worker_child_kill", "worker_kill", "worker_stop", "receiver_kill"),
-    *("broker_connections_closed", "pg_terminate_backend", "beat_kill"),
-)
-PROFILES = {
-    "tiny": Profile(300, 8.0, 1, 2, 1, dict(zip(_KINDS, _TINY, strict=True))),
-    "smoke": Profile(2_000, 45.0, 2, 2, 2, dict(zip(_KINDS, _SMOKE, strict=True))),
-}
-
-
-@dataclasses.dataclass
-class Run:
-    """One run: what was decided before it, and what came of it."""
-
-    profile: Profile
-    workload: Workload
-    faults: list[Fault]
-    provider: Provider
-    journal: Journal
-    target: Target
-    unsettled_deliveries: int = 0
-
-    async def live(self) -> Struck:
-        """Load and faults at once; then heal, and wait for what was not acknowledged."""
-        load = asyncio.create_task(self.provider.deliver(self.workload.planned, PATIENCE))
-        late = asyncio.create_task(self._late_orders())
-        supervisor = asyncio.create_task(self.target.stack.supervise())
-        struck = await strike(self.target, self.faults, say)
-        await late
-        self.unsettled_deliveries = await load
-        supervisor.cancel()
-        await asyncio.to_thread(self.target.stack.heal)
-        return struck
-
-    async def _late_orders(self) -> None:
-        await asyncio.sleep(self.profile.span * 0.6)
-        orders = [order for order in self.workload.orders if order.late]
-        await asyncio.to_thread(insert_orders, self.target.database, orders)
-
-    def drain(self) -> float:
-        """Waits until every acknowledged notification has its verdict and the queue is empty; seconds it took."""
-        began = time.monotonic()
-        with psycopg.connect(self.target.database, autocommit=True) as connection:
-            while time.monotonic() - began < DRAIN:
-                waiting = missing(connection, self.journal.acknowledged) or open_rows(connection)
-                if not waiting and self.target.broker.depth() == 0:
-                    break
-                time.sleep(0.3)
-        return time.monotonic() - began
+#: Seconds beside a profile's span in which everything must be over; then the run is ended and counts as red.
+SPARE = 420 + GIVE_UP
+#: Exit code when a server that the run needs cannot be started here.
+NO_SERVER = 2
 
 
 def main() -> int:
     """Runs one seed."""
     options = _options()
-    folder = Path(tempfile.mkdtemp(prefix="paidonce-chaos-"))
+    if options.profile == "soak":
+        return soak(options.seed, options.broker, options.minutes, say)
+    profile = PROFILES[options.profile]
+    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="paidonce-chaos-"))
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _interrupted)
+    signal.alarm(int(profile.span + SPARE))
+    keep = False
     try:
-        report, found = _run(options, folder)
-    except (ServerMissing, RuntimeError) as why:
+        with guarded(folder):
+            run = Run(options.seed, options.broker, profile, folder, say)
+            say(f"profile {options.profile}, seed {options.seed}, broker {options.broker}, revision {revision()}")
+            outcome = run.go()
+        signal.alarm(0)
+        is_clean = _is_clean(outcome)
+        keep = not is_clean
+        if keep:
+            (folder / "findings.json").write_text(json.dumps(dataclasses.asdict(outcome.found), indent=2, default=str))
+        tell(outcome)
+        report = _report(options, run, outcome, seconds=time.monotonic() - began)
+        sys.stdout.write(json.dumps(report) + "\n")
+        return 0 if is_clean else 1
+    except ServerMissing as why:
         say(f"chaos: {why}")
+        return NO_SERVER
+    except RuntimeError as why:
+        say(f"chaos: {why}")
+        keep = True
         return 1
-    is_clean = found.is_clean and not report["unacknowledged"]
-    if is_clean and not report["died_alone"]:
-        shutil.rmtree(folder)
-    else:
-        (folder / "findings.json").write_text(json.dumps(dataclasses.asdict(found), indent=2, default=str))
-        say(f"seed {options.seed}, profile {options.profile}, broker {options.broker}: logs and findings in {folder}")
-    sys.stdout.write(json.dumps(report) + "\n")
-    return 0 if is_clean else 1
+    finally:
+        if keep:
+            say(f"seed {options.seed}, {options.profile}, {options.broker}: logs and findings in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _interrupted(number: int, _: object) -> None:
+    """Ends the run by way of every `finally`."""
+    signal.alarm(0)
+    if number == signal.SIGALRM:
+        raise RuntimeError("the run took too long")
+    raise SystemExit(128 + number)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--profile", choices=PROFILES, default="smoke")
+    parser.add_argument("--profile", choices=[*PROFILES, "soak"], default="smoke")
     parser.add_argument("--seed", type=int, default=1, help="decides workload, schedule and victims")
     parser.add_argument("--broker", choices=("rabbitmq", "redis", "pgmq"), default="rabbitmq")
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long a soak takes")
     return parser.parse_args()
 
 
-def _run(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], Findings]:
-    began, profile = time.monotonic(), PROFILES[options.profile]
-    workload = build(options.seed, profile.notifications, profile.span)
-    faults = schedule(options.seed, profile.faults, profile.span)
-    accounts, dialects = sandbox_accounts(folder, ACCOUNTS)
-    with own_database(unique_name("chaos")) as url, own_broker(options.broker, url) as broker:
-        insert_orders(plain(url), [order for order in workload.orders if not order.late])
-        environment = {
-            **accounts,
-            **broker.environment,
-            "PAIDONCE_DATABASE_URL": url,
-            "PAIDONCE_RETRY_BASE_SECONDS": "0.5",
-        }
-        sizes = {"receivers": profile.receivers, "workers": profile.workers, "beats": profile.beats}
-        stack = Stack(environment, folder, **sizes)
-        journal = Journal(folder / "acknowledged")
-        provider = Provider(dialects, stack.doors, journal, options.seed)
-        run = Run(profile, workload, faults, provider, journal, Target(stack, broker, plain(url)))
-        with stack.running():
-            struck = asyncio.run(run.live())
-            drained = run.drain()
-        journal.close()
-        found = examine(
-            plain(url),
-            os.environ | environment,
-            acknowledged=journal.acknowledged,
-            fooled=provider.fooled,
-            orders=workload.orders,
-        )
-    return _report(options, run, struck, found, seconds=time.monotonic() - began, drained=drained), found
+def _is_clean(outcome: Outcome) -> bool:
+    return outcome.found.is_clean and not outcome.unacknowledged and outcome.drain_seconds <= DRAIN
 
 
-def _report(
-    options: argparse.Namespace, run: Run, struck: Struck, found: Findings, *, seconds: float, drained: float
-) -> dict[str, Any]:
+def tell(outcome: Outcome) -> None:
+    """For people."""
+    found = outcome.found
+    for kind, count in sorted(outcome.struck.done.items()):
+        say(f"{count:5}  {kind}")
+    broken = {name: rows for name, rows in found.invariants.items() if rows}
+    counts = f"lost {len(found.lost)}, double applied {len(found.double_applied)}"
+    say(f"{counts}, forged accepted {len(found.forged_accepted)}")
+    say(f"drained in {outcome.drain_seconds} s; invariants {'broken: ' + str(broken) if broken else 'hold'}")
+    say(f"safety looked at {outcome.looks} times under faults, broken {len(found.breaches)}")
+
+
+def _report(options: argparse.Namespace, run: Run, outcome: Outcome, *, seconds: float) -> dict[str, Any]:
+    found, struck = outcome.found, outcome.struck
     return {
         "profile": options.profile,
         "seed": options.seed,
         "broker": options.broker,
+        "revision": revision(),
         "notifications": run.workload.notifications,
-        "acknowledged": len(run.journal.acknowledged),
-        "deliveries": run.provider.deliveries,
-        "answers": {str(status): count for status, count in sorted(run.provider.answers.items())},
+        "acknowledged": outcome.acknowledged,
+        "deliveries": outcome.deliveries,
+        "answers": outcome.answers,
         "faults": dict(sorted(struck.done.items())),
         "faults_left_out": dict(sorted(struck.left_out.items())),
-        "faults_survived": struck.done.total() if found.is_clean else 0,
-        "died_alone": run.target.stack.died_alone,
-        "unacknowledged": run.unsettled_deliveries,
+        "faults_survived": struck.done.total() if _is_clean(outcome) else 0,
+        "died_alone": outcome.died_alone,
+        "did_not_end": outcome.did_not_end,
+        "unacknowledged": outcome.unacknowledged,
         "lost": len(found.lost),
         "double_applied": len(found.double_applied),
         "under_applied": len(found.under_applied),
         "forged_accepted": len(found.forged_accepted),
         "unsettled": len(found.unsettled),
+        "poison_missing": len(found.poison_missing),
+        "poison_messages": len(run.written),
+        "not_quarantined": len(found.not_quarantined),
+        "given_up": len(found.given_up),
+        "told": outcome.told,
+        "untold": len(found.untold),
+        "told_too_early": len(found.told_too_early),
         "cases": found.cases,
         "invariants": found.invariants,
-        "drain_seconds": round(drained, 1),
+        "safety_looks": outcome.looks,
+        "safety_breaches": sorted(found.breaches),
+        "drain_seconds": outcome.drain_seconds,
         "seconds": round(seconds, 1),
     }
 
 
-def insert_orders(database: str, orders: list[Order]) -> None:
-    """Pending orders."""
-    with psycopg.connect(database, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO orders (account, order_no, amount, currency) VALUES (%s, %s, %s, %s)",
-            [(order.account, order.order_no, order.amount, order.currency) for order in orders],
-        )
+def revision() -> str:
+    """The commit that is tested; with a plus where the files differ from it."""
+    end = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return end.stdout.strip() or "unknown"
 
 
 def say(line: str) -> None:

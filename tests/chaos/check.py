@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
+from .planned import Order
 from .processes import ROOT
-from .workload import Order
 
 #: Verdicts with which a notification of ours may end without effect though it was genuine: a person has its case.
 IN_FRONT_OF_A_PERSON = ("dead", "expired", "failed")
@@ -32,6 +32,17 @@ class Findings:
     unsettled: list[tuple[Any, ...]] = field(default_factory=list)
     #: Rows that break each invariant.
     invariants: dict[str, int] = field(default_factory=dict)
+    #: Notifications that could not be applied and do not stand in front of a person.
+    poison_missing: list[str] = field(default_factory=list)
+    #: Unreadable broker messages that were confirmed and are not in the quarantine.
+    not_quarantined: list[str] = field(default_factory=list)
+    #: Genuine notifications of sound orders that were given up all the same: not lost, but a person's work for nothing.
+    given_up: list[tuple[Any, ...]] = field(default_factory=list)
+    #: Outbox rows that the shop was never told, and those told before an earlier one of the same order.
+    untold: list[int] = field(default_factory=list)
+    told_too_early: list[int] = field(default_factory=list)
+    #: What the watch saw broken while the faults fell: invariant -> rows.
+    breaches: dict[str, list[Any]] = field(default_factory=dict)
     #: Cases by kind: not wrong, but worth a look.
     cases: dict[str, int] = field(default_factory=dict)
 
@@ -39,7 +50,8 @@ class Findings:
     def is_clean(self) -> bool:
         """Whether the promise held."""
         wrong = (self.lost, self.double_applied, self.under_applied, self.forged_accepted, self.unsettled)
-        return not any(wrong) and bool(self.invariants) and not any(self.invariants.values())
+        more = (self.poison_missing, self.not_quarantined, self.breaches, self.untold, self.told_too_early)
+        return not any(wrong) and not any(more) and bool(self.invariants) and not any(self.invariants.values())
 
 
 def open_rows(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
@@ -58,6 +70,27 @@ def missing(connection: psycopg.Connection[Any], acknowledged: Iterable[tuple[st
         ).fetchall()
     )
     return sorted(set(acknowledged) - known)
+
+
+def unrelayed(connection: psycopg.Connection[Any]) -> int:
+    """Outbox rows that no broker has confirmed yet."""
+    row = connection.execute("SELECT count(*) FROM outbox WHERE relayed_at IS NULL").fetchone()
+    return int(row[0]) if row else 0
+
+
+def compare_outbox(database: str, told: list[tuple[int, str, str]], found: Findings) -> None:
+    """Every row was told at least once, and the first time in the order of its order's history."""
+    with psycopg.connect(database) as connection:
+        rows = connection.execute("SELECT id FROM outbox ORDER BY id").fetchall()
+    found.untold = sorted({row[0] for row in rows} - {number for number, _, _ in told})
+    newest: dict[tuple[str, str], int] = {}
+    seen: set[int] = set()
+    for number, account, order_no in told:
+        if number not in seen and order_no:
+            if number < newest.get((account, order_no), 0):
+                found.told_too_early.append(number)
+            newest[account, order_no] = max(number, newest.get((account, order_no), 0))
+        seen.add(number)
 
 
 def examine(
@@ -80,6 +113,11 @@ def examine(
         ).fetchall()
         found.forged_accepted += connection.execute(
             "SELECT account, notification_id FROM notifications WHERE notification_id LIKE 'evt\\_forged\\_%'"
+        ).fetchall()
+        found.given_up = connection.execute(
+            "SELECT account, notification_id, kind, reason, attempts, deliveries, last_error FROM notifications"
+            " WHERE status = ANY(%s) AND order_no NOT LIKE 'POISON-%%'",
+            (list(IN_FRONT_OF_A_PERSON),),
         ).fetchall()
         found.cases = dict(connection.execute("SELECT kind, count(*) FROM cases GROUP BY kind").fetchall())
         _compare(connection, orders, found)
@@ -105,6 +143,8 @@ def _compare(connection: psycopg.Connection[Any], orders: list[Order], found: Fi
             found.double_applied.append((*key, "is", *is_so, "said", *wanted))
         elif is_so != wanted and key not in explained:
             found.under_applied.append((*key, "is", *is_so, "said", *wanted))
+        if order.is_poison and key not in explained:
+            found.poison_missing.append(order.order_no)
 
 
 def audit(environment: Mapping[str, str]) -> dict[str, int]:

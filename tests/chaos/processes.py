@@ -1,6 +1,7 @@
 """Our processes as the Procfile starts them, each in a session of its own, so that it and its children die together."""
 
 import os
+import pwd
 import random
 import signal
 import socket
@@ -11,18 +12,26 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
 
 class Process:
-    """One process with its children. Its output is appended to `<folder>/<name>.log`."""
+    """One process with its children. Its output is appended to `<folder>/<name>.log`.
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    `user`: who it runs as, in `folder`; PostgreSQL refuses to run as root.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, user: str | None = None
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = command
         self._environment = _with_this_python(environment)
+        self._somebody: dict[str, Any] = as_user(user)
+        self._folder = folder if user else ROOT
         self._popen: subprocess.Popen[bytes] | None = None
         #: Whether we ended it ourselves.
         self.was_killed = False
@@ -32,7 +41,13 @@ class Process:
         self.was_killed = False
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._somebody,
             )
 
     @property
@@ -46,6 +61,16 @@ class Process:
         """Whether its first process lives, stopped or not."""
         return self._popen is not None and self._popen.poll() is None
 
+    def exit_code(self) -> int | None:
+        """How it ended; negative: by that signal. None while it runs."""
+        return None if self._popen is None else self._popen.poll()
+
+    def last_words(self) -> str:
+        """The newest line of its log that says more than information."""
+        lines = self.log.read_text(errors="replace")[-20_000:].splitlines()
+        grave = [line for line in lines if "critical" in line or "Error" in line]
+        return (grave or lines or [""])[-1][:300]
+
     def children(self) -> list[int]:
         """The pool of a worker."""
         found = subprocess.run(["pgrep", "-P", str(self.pid)], capture_output=True, text=True, check=False).stdout
@@ -56,6 +81,18 @@ class Process:
         if self._popen is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._popen.pid, number)
+
+    def ask(self, number: signal.Signals, seconds: float) -> bool:
+        """A signal to its first process alone, which ends it; False, and a kill, if it has not ended in `seconds`."""
+        self.was_killed = True
+        if self._popen is not None and self.is_running():
+            self._popen.send_signal(number)
+            try:
+                self._popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                return False
+        return True
 
     def kill(self) -> None:
         """By kill -9, children too; no one gets to clean up."""
@@ -72,6 +109,11 @@ class Process:
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(seconds)
         self.kill()
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """Arguments of subprocess for running as `user`, where that is not ourselves."""
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
 
 
 def from_procfile(kind: str, name: str, environment: Mapping[str, str], folder: Path) -> Process:

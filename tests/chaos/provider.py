@@ -4,21 +4,21 @@ import asyncio
 import os
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-import httpx
-
+from ops.simulator.http import Client, Refused
 from providers.stripe import Stripe
 
-from .workload import Planned
+from .planned import Planned
 
 #: Seconds: the first pause before a delivery is repeated, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 #: Deliveries on their way at once.
-MOST_AT_ONCE = 32
+MOST_AT_ONCE = 96
+#: Seconds that a provider waits for an answer.
+TIMEOUT = 6.0
 #: Answers that say "this is not genuine"; a forger is not sent away by anything less.
 REFUSALS = (400, 401)
 
@@ -43,7 +43,7 @@ class Journal:
 
 
 class Provider:
-    """Delivers; `doors` gives the addresses of the receivers."""
+    """Delivers; `doors` gives the addresses of the receivers, and each delivery goes to one of them by chance."""
 
     def __init__(
         self, dialects: dict[str, Stripe], doors: Callable[[], list[str]], journal: Journal, seed: int
@@ -57,8 +57,8 @@ class Provider:
         #: Not genuine, and acknowledged all the same: (account, notification id).
         self.fooled: list[tuple[str, str]] = []
         self._began = 0.0
-        # httpx's own limit looks at every waiting request whenever one ends.
         self._lines = asyncio.Semaphore(MOST_AT_ONCE)
+        self._idle: defaultdict[str, list[Client]] = defaultdict(list)
 
     @property
     def deliveries(self) -> int:
@@ -68,28 +68,42 @@ class Provider:
     async def deliver(self, planned: Sequence[Planned], patience: float) -> int:
         """Every delivery at its time; how many were never settled within `patience` seconds after the last was due."""
         self._began = time.monotonic()
-        end = max(one.at for one in planned) + patience
-        async with httpx.AsyncClient(timeout=6) as http:
-            ends = [asyncio.create_task(self._until_settled(http, one, end)) for one in planned]
-            return sum(not settled for settled in await asyncio.gather(*ends))
+        end = planned[-1].at + patience
+        settled: Counter[bool] = Counter()
+        under_way: set[asyncio.Task[bool]] = set()
+        for one in planned:
+            await asyncio.sleep(max(0.0, one.at - self._now()))
+            task = asyncio.create_task(self._until_settled(one, end))
+            task.add_done_callback(lambda done: settled.update([done.result()]))
+            task.add_done_callback(under_way.discard)
+            under_way.add(task)
+        await asyncio.gather(*under_way)
+        for client in (client for idle in self._idle.values() for client in idle):
+            client.close()
+        return len(planned) - settled[True]
 
-    async def _until_settled(self, http: httpx.AsyncClient, one: Planned, end: float) -> bool:
-        await asyncio.sleep(max(0.0, one.at - self._now()))
+    async def _until_settled(self, one: Planned, end: float) -> bool:
         pause = FIRST_PAUSE
         while self._now() < end:
-            if self._is_settled(one, await self._once(http, one)):
+            if self._is_settled(one, await self._once(one)):
                 return True
             await asyncio.sleep(pause * self._dice.uniform(0.5, 1.5))
             pause = min(pause * 2, LONGEST_PAUSE)
         return False
 
-    async def _once(self, http: httpx.AsyncClient, one: Planned) -> int:
+    async def _once(self, one: Planned) -> int:
         async with self._lines:
             delivery = one.sign(self._dialects, time.time())
+            door = self._dice.choice(self._doors())
+            client = self._idle[door].pop() if self._idle[door] else Client(door)
             status = 0
-            with suppress(httpx.TransportError):
-                url = f"{self._dice.choice(self._doors())}/notify/{one.account}"
-                status = (await http.post(url, content=delivery.body, headers=dict(delivery.headers))).status_code
+            try:
+                async with asyncio.timeout(TIMEOUT):
+                    status, _ = await client.post(f"/notify/{one.account}", dict(delivery.headers), delivery.body)
+            except (Refused, TimeoutError):
+                client.close()
+            else:
+                self._idle[door].append(client)
             self.answers[status] += 1
             return status
 

@@ -1,4 +1,4 @@
-"""The whole stack as processes on real servers: what may be killed, and what must stand again afterwards."""
+"""The whole stack as processes: what may be killed, and what must stand again afterwards."""
 
 import asyncio
 import itertools
@@ -15,30 +15,34 @@ RESTART_AFTER = 0.3
 
 
 class Stack:
-    """Receivers, workers (two children each) and beats."""
+    """Receivers with their ports, workers (two children each) and beats. `ready`: the path that says a door is open."""
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, *, receivers: int, workers: int, beats: int
+        self,
+        receivers: Mapping[int, Process],
+        workers: Sequence[Process],
+        beats: Sequence[Process] = (),
+        ready: str = "/readyz",
     ) -> None:
-        both = {**environment, "PAIDONCE_WORKERS": "2"}
-        #: Names of processes that ended though nobody had killed them.
+        self._doors = dict(receivers)
+        self._ready = ready
+        self.receivers, self.workers, self.beats = [*receivers.values()], [*workers], [*beats]
+        #: Processes that ended though nobody had killed them, with their last words; those that did not end when asked.
         self.died_alone: list[str] = []
-        self._ports = [free_port() for _ in range(receivers)]
-        self.receivers = [
-            from_procfile("web", f"receiver-{number}", {**both, "PORT": str(port)}, folder)
-            for number, port in enumerate(self._ports)
-        ]
-        self.workers = [from_procfile("worker", f"worker-{number}", both, folder) for number in range(workers)]
-        self.beats = [from_procfile("beat", f"beat-{number}", both, folder) for number in range(beats)]
+        self.did_not_end: list[str] = []
 
     @property
     def processes(self) -> Sequence[Process]:
         """All of them."""
         return [*self.receivers, *self.workers, *self.beats]
 
+    def of(self, kind: str) -> Sequence[Process]:
+        """Those of kind "receiver", "worker" or "beat"."""
+        return {"receiver": self.receivers, "worker": self.workers, "beat": self.beats}[kind]
+
     def doors(self) -> list[str]:
         """Where the receivers listen."""
-        return [f"http://127.0.0.1:{port}" for port in self._ports]
+        return [f"http://127.0.0.1:{port}" for port in self._doors]
 
     def pids(self) -> set[int]:
         """Of every process and its children."""
@@ -60,12 +64,12 @@ class Stack:
 
     def wait_for_doors(self) -> None:
         """Until every receiver reaches its broker. Raises RuntimeError."""
-        for process, door in zip(self.receivers, self.doors(), strict=True):
-            wait_until_answered(f"{door}/readyz", process)
+        for port, process in self._doors.items():
+            wait_until_answered(f"http://127.0.0.1:{port}{self._ready}", process)
 
     def wait_for_pools(self) -> None:
         """Until every worker has its children. Raises RuntimeError."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not all(process.children() for process in self.workers):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"a worker does not start; see {self.workers[0].log.parent}")
@@ -76,7 +80,7 @@ class Stack:
         for process in self.processes:
             if not process.is_running():
                 if not process.was_killed:
-                    self.died_alone.append(process.name)
+                    self.died_alone.append(f"{process.name}: {process.last_words()}")
                 process.start()
 
     async def supervise(self) -> None:
@@ -91,3 +95,19 @@ class Stack:
             process.send(SIGCONT)
         self.revive()
         self.wait_for_doors()
+
+
+def our_stack(
+    environment: Mapping[str, str], folder: Path, *, receivers: int, workers: int, beats: int, children: int = 2
+) -> Stack:
+    """The product, by the Procfile's own commands."""
+    both = {**environment, "PAIDONCE_WORKERS": str(children)}
+    ports = [free_port() for _ in range(receivers)]
+    return Stack(
+        {
+            port: from_procfile("web", f"receiver-{number}", {**both, "PORT": str(port)}, folder)
+            for number, port in enumerate(ports)
+        },
+        [from_procfile("worker", f"worker-{number}", both, folder) for number in range(workers)],
+        [from_procfile("beat", f"beat-{number}", both, folder) for number in range(beats)],
+    )

@@ -61,7 +61,7 @@ class Crew:
         for start in range(0, len(envelopes), PACK):
             self._link.send(envelopes[start : start + PACK], 5)
 
-    def _payment(self, number: int) -> dict[str, Any]:
+    def _payment(self, number: int) -> bytes:
         notice = Notice(
             notification_id=f"evt_{number}",
             kind=EventKind.PAYMENT,
@@ -73,7 +73,7 @@ class Crew:
             occurred_at=datetime(2026, 11, 23, tzinfo=UTC),
         )
         now = time.time()
-        return Envelope(ACCOUNT, "stripe", self._dialect.sign(notice, now), now).to_json()
+        return Envelope(ACCOUNT, "stripe", self._dialect.sign(notice, now), now).encoded()
 
     def applied(self) -> int:
         return self.shop.counts()["ledger_entries"]

@@ -6,17 +6,16 @@ total, a chargeback once, and everything that says something false counts not at
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from domain.event import EventKind
-from providers.dialect import Delivery, Notice
-from providers.stripe import Stripe
+from providers.dialect import Notice
+
+from .planned import ACCOUNTS, POISON, Order, Planned, Workload
 
 K = EventKind
-ACCOUNTS = ("shop-north", "shop-south")
 
 #: Shares of all notifications.
 HOT, MISMATCHES, CONFLICTS, FORGED, TAMPERED = 0.05, 0.03, 0.01, 0.05, 0.01
@@ -27,73 +26,16 @@ BURST = 16
 DELAY = 4.0
 
 
-class Planned(NamedTuple):
-    """One delivery: seconds after the start, what it says, and how it is signed."""
+def build(seed: int, notifications: int, span: float, *, payments_only: bool = False) -> Workload:
+    """`notifications` genuine ones over `span` seconds, with their repetitions and what is forged beside them.
 
-    at: float
-    account: str
-    notice: Notice
-    #: "genuine", "other mode" (live, to a sandbox), "forged" (with another key), "tampered" (changed after signing).
-    hand: str
-
-    @property
-    def is_genuine(self) -> bool:
-        """Whether it must be acknowledged; the others must never be."""
-        return self.hand in ("genuine", "other mode")
-
-    def sign(self, dialects: dict[str, Stripe], now: float) -> Delivery:
-        """The delivery as it is sent at `now` (unix seconds)."""
-        dialect = dialects[self.account]
-        match self.hand:
-            case "other mode":
-                dialect = replace(dialect, live=not dialect.live)
-            case "forged":
-                key = replace(dialect.secrets[0], value=b"whsec_of_somebody_else")
-                dialect = replace(dialect, secrets=(key,))
-        delivery = dialect.sign(self.notice, now)
-        if self.hand == "tampered":
-            return Delivery(delivery.headers, delivery.body.replace(b'"amount_received": 1', b'"amount_received": 9'))
-        return delivery
-
-
-@dataclass
-class Order:
-    """An order, and what must be true of it at the end."""
-
-    account: str
-    order_no: str
-    amount: int
-    currency: str
-    late: bool = False
-    paid: int = 0
-    refunded: int = 0
-    charged_back: int = 0
-    #: The amount of its chargeback, won back or not.
-    disputed: int = 0
-    payment_id: str = ""
-
-    def status(self) -> str:
-        """The state that the totals spell."""
-        if self.charged_back:
-            return "charged_back"
-        if not self.refunded:
-            return "paid" if self.paid else "closed"
-        return "refunded" if self.refunded == self.paid else "partially_refunded"
-
-
-@dataclass
-class Workload:
-    """Everything of a run that the seed decides about what is said."""
-
-    notifications: int
-    orders: list[Order] = field(default_factory=list)
-    planned: list[Planned] = field(default_factory=list)
-
-
-def build(seed: int, notifications: int, span: float) -> Workload:
-    """`notifications` genuine ones over `span` seconds, with their repetitions and what is forged beside them."""
+    `payments_only`: one true payment for each order and nothing else that is genuine, for who reads no more than that.
+    """
     writer = _Writer(random.Random(f"workload {seed}"), Workload(notifications), span)
-    writer.write()
+    if payments_only:
+        writer.write_payments()
+    else:
+        writer.write()
     return writer.workload
 
 
@@ -105,12 +47,29 @@ class _Writer:
 
     def write(self) -> None:
         total = self.workload.notifications
+        poison = int(total * POISON)
         self.workload.orders = [self._order(number) for number in range(max(8, int(total * 0.55)))]
-        notices = list(self._notices())
-        bursts = max(1, total // BURST)
-        for account, notice, hand in notices:
-            self._plan(self.span * self.dice.randrange(bursts) / bursts, account, notice, hand)
+        for account, notice, hand in list(self._notices(total - poison)):
+            self._plan(self._moment(), account, notice, hand)
+        for number in range(poison):
+            order = Order(ACCOUNTS[number % 2], f"POISON-{number}", 1000, "EUR", is_poison=True)
+            self.workload.orders.append(order)
+            # Early: it is tried for the last time long after the first.
+            at = self.span * self.dice.uniform(0, 0.6)
+            self._plan(at, order.account, self._notice(order, K.PAYMENT, order.amount), "genuine")
         self.workload.planned.sort(key=lambda one: one.at)
+
+    def write_payments(self) -> None:
+        """Order numbers are the accounts' common ones: whoever has one account only must not mix two orders up."""
+        for number in range(self.workload.notifications):
+            order = Order(ACCOUNTS[0], f"O-{number}", self.dice.randrange(100_000, 200_000), "EUR")
+            self.workload.orders.append(order)
+            self._plan(self._moment(), *self._paying(order), conflicts=0.0)
+        self.workload.planned.sort(key=lambda one: one.at)
+
+    def _moment(self) -> float:
+        bursts = max(1, self.workload.notifications // BURST)
+        return self.span * self.dice.randrange(bursts) / bursts
 
     def _order(self, number: int) -> Order:
         hot = number == 0
@@ -118,12 +77,12 @@ class _Writer:
         late = not hot and self.dice.random() < LATE_ORDERS
         return Order(ACCOUNTS[number % 2], f"O-{number // 2}", amount, self.dice.choice(("EUR", "USD", "CNY")), late)
 
-    def _notices(self) -> Iterator[tuple[str, Notice, str]]:
+    def _notices(self, total: int) -> Iterator[tuple[str, Notice, str]]:
         """A first word about each order, then more about some: the hot one, and by Zipf's law the others."""
         orders = self.workload.orders
         for number, order in enumerate(orders):
             yield self._closing(order) if number % 40 == 39 else self._paying(order)
-        rest = self.workload.notifications - len(orders)
+        rest = total - len(orders)
         hot = int(self.workload.notifications * HOT)
         weights = [1 / rank for rank in range(1, len(orders) + 1)]
         chosen = [orders[0]] * hot + self.dice.choices(orders, weights, k=max(0, rest - hot))
@@ -184,15 +143,17 @@ class _Writer:
 
     def _mismatch(self, order: Order) -> tuple[str, Notice, str]:
         """A payment that says something false: it opens a case and moves nothing, whenever it comes."""
-        match self.dice.randrange(3):
+        match self.dice.randrange(4):
             case 0:
                 return order.account, self._notice(order, K.PAYMENT, order.amount + 1), "genuine"
             case 1:
                 return order.account, self._notice(order, K.PAYMENT, order.amount, currency="GBP"), "genuine"
+            case 2:
+                return order.account, self._notice(order, K.PAYMENT, order.amount), "other account"
             case _:
                 return order.account, self._notice(order, K.PAYMENT, order.amount), "other mode"
 
-    def _plan(self, at: float, account: str, notice: Notice, hand: str) -> None:
+    def _plan(self, at: float, account: str, notice: Notice, hand: str, conflicts: float = CONFLICTS) -> None:
         """The deliveries of one notification, and what a forger makes of it."""
         if self.dice.random() < REORDERED:
             at += self.dice.uniform(0, DELAY)
@@ -202,7 +163,7 @@ class _Writer:
             for _ in range(self.dice.randrange(1, 5)):
                 later = self.dice.choice((0.0, self.dice.uniform(0, DELAY)))
                 add(Planned(at + later, account, notice, hand))
-        if self.dice.random() < CONFLICTS:
+        if self.dice.random() < conflicts:
             other = replace(notice, occurred_at=notice.occurred_at + timedelta(seconds=1))
             add(Planned(at + 0.5, account, other, hand))
         if self.dice.random() < FORGED:
@@ -210,8 +171,3 @@ class _Writer:
             add(Planned(at, account, replace(notice, notification_id=own_id), "forged"))
         if notice.kind is K.PAYMENT and self.dice.random() < TAMPERED / 0.55:
             add(Planned(at, account, notice, "tampered"))
-
-
-def late_orders(orders: Iterable[Order]) -> list[Order]:
-    """Those that the shop writes only when their notifications have long been there."""
-    return [order for order in orders if order.late]
