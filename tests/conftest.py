@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -21,12 +21,17 @@ import pytest
 import redis
 from alembic import command
 from alembic.config import Config
+from click.testing import Result
+from own_servers import Missing, RabbitMQ, Redis, own_rabbitmq, own_redis
 from shop import Shop
 from sqlalchemy import Engine, make_url
+from typer.testing import CliRunner
 
+from ops.cli import app
 from ops.embedded.place import Place
 from ops.embedded.postgres import Postgres
 from worker.database import build_engine
+from worker.settings import settings
 
 ROOT = Path(__file__).parents[1]
 RUN = f"paidonce_test_{os.getpid()}_{secrets.token_hex(3)}"
@@ -187,6 +192,29 @@ def redis_prefix(redis_server: str) -> Iterator[str]:
             client.delete(key)
 
 
+# ---- servers that a test may stop, choke and kill -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A RabbitMQ of the tests' own; each leaves it as it was."""
+    try:
+        with own_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as node:
+            yield node
+    except Missing as why:
+        missing("RabbitMQ", why)
+
+
+@pytest.fixture(scope="module")
+def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A Redis of the tests' own; each leaves it as it was."""
+    try:
+        with own_redis(tmp_path_factory.mktemp("redis")) as node:
+            yield node
+    except Missing as why:
+        missing("Redis", why)
+
+
 @pytest.fixture
 def python() -> str:
     """The interpreter that runs the tests, for processes of our own."""
@@ -197,3 +225,17 @@ def python() -> str:
 def shop(database: Engine) -> Shop:
     """A shop on a fresh database."""
     return Shop(database)
+
+
+@pytest.fixture
+def paidonce(database_url: str) -> Callable[..., Result]:
+    """The command on the test's database."""
+
+    def run(*words: str) -> Result:
+        settings.cache_clear()
+        try:
+            return CliRunner().invoke(app, list(words), env={"PAIDONCE_DATABASE_URL": database_url, "COLUMNS": "250"})
+        finally:
+            settings.cache_clear()
+
+    return run

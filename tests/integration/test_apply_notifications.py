@@ -76,13 +76,13 @@ def test_the_same_id_with_other_content_is_a_conflict(shop: Shop) -> None:
 
 
 def test_two_notifications_of_one_effect(shop: Shop) -> None:
-    """Another event id with the same transaction is ignored: the ledger knows the effect."""
+    """Another event id with the same transaction is stale: the ledger knows the effect."""
     shop.order("TEAPOT")
     shop.apply(shop.payment("TEAPOT", transaction_id="pi_same"))
 
     verdicts = shop.apply(shop.payment("TEAPOT", transaction_id="pi_same"))
 
-    assert verdicts[Verdict.IGNORED] == 1
+    assert verdicts[Verdict.STALE] == 1
     assert shop.counts()["ledger_entries"] == 1
 
 
@@ -179,7 +179,7 @@ def test_an_expired_notification_is_never_applied(shop: Shop) -> None:
     """Too long in the queue: a person decides."""
     shop.order("TEAPOT")
 
-    verdicts = shop.apply(shop.envelope(shop.notice("TEAPOT"), received_at=time.time() - 86_401))
+    verdicts = shop.apply(shop.envelope(shop.notice("TEAPOT"), received_at=time.time() - 5 * 86_400))
 
     assert verdicts[Verdict.EXPIRED] == 1
     assert shop.state("TEAPOT") == ("pending", 0, 0)
@@ -226,6 +226,22 @@ def test_a_pack_that_keeps_coming_back_is_taken_apart(shop: Shop) -> None:
     [row] = shop.rows(notifications)
     assert (row.status, row.attempts) == ("applied", 1)
     assert shop.rows(packs)[0].deliveries == 3
+
+
+def test_one_that_only_waits_for_its_order_is_not_given_up(shop: Shop) -> None:
+    """However often its pack comes back (chaos, nightly seed 1): an attempt that ended parked has not failed."""
+    envelope = shop.payment("TEAPOT")
+    with shop.engine.begin() as connection:
+        connection.execute(packs.insert().values(epoch=EPOCH, number=7, deliveries=2))
+    for _ in range(2 * shop.own.settings.max_attempts):
+        shop.apply(envelope, pack=(EPOCH, 7), redelivered=True)
+    assert [(row.status, row.attempts) for row in shop.rows(notifications)] == [("parked", 0)]
+
+    shop.order("TEAPOT")
+    shop.apply(envelope, pack=(EPOCH, 7), redelivered=True)
+
+    assert shop.state("TEAPOT")[0] == "paid"
+    assert shop.rows(cases) == []
 
 
 def test_one_that_kills_the_process_ends_dead(shop: Shop) -> None:
@@ -327,5 +343,29 @@ def test_a_row_that_purge_takes_between_insert_and_lock_comes_back(shop: Shop) -
 
     verdicts = shop.apply(envelope)
 
-    assert verdicts[Verdict.IGNORED] == 1
+    assert verdicts[Verdict.STALE] == 1
     assert shop.counts() == {"notifications": 1, "ledger_entries": 1, "transitions": 1, "cases": 0}
+
+
+def test_a_redelivery_on_another_day_is_a_duplicate(shop: Shop) -> None:
+    """The delivery key knows no day."""
+    shop.order("TEAPOT")
+    notice = shop.notice("TEAPOT")
+    now = time.time()
+
+    first = shop.apply(shop.envelope(notice, received_at=now - 86_400))
+    second = shop.apply(shop.envelope(notice, received_at=now))
+
+    assert (first[Verdict.APPLIED], second[Verdict.DUPLICATE]) == (1, 1)
+    assert shop.counts()["notifications"] == 1
+
+
+def test_the_same_ids_in_two_accounts_are_two_notifications(shop: Shop) -> None:
+    """Notification id and transaction id are the provider's within one account."""
+    same = {"notification_id": "evt_same", "transaction_id": "pi_same"}
+    for account in (ACCOUNT, OTHER_ACCOUNT):
+        shop.order("TEAPOT", account=account)
+        verdicts = shop.apply(shop.envelope(shop.notice("TEAPOT", **same), account))
+        assert verdicts[Verdict.APPLIED] == 1
+
+    assert shop.counts()["ledger_entries"] == 2

@@ -141,7 +141,7 @@ SABOTAGE = [
     (
         "I10",
         "its time ran out and nobody said so",
-        ["UPDATE notifications SET expires_at = now() - interval '1 h' WHERE status = 'parked'"],
+        ["UPDATE notifications SET expires_at = now() - interval '3 h' WHERE status = 'parked'"],
     ),
     (
         "I10",
@@ -176,6 +176,7 @@ SABOTAGE = [
             "UPDATE orders SET updated_at = now() - interval '3 min' WHERE order_no = 'walrus-3'",
         ],
     ),
+    ("I16", "the rest of the shop was not told", ["UPDATE outbox SET created_at = now() - interval '1 h'"]),
     (
         "I18",
         "a number is missing in a history",
@@ -258,9 +259,24 @@ def test_a_young_gap_is_excused_while_packs_are_on_their_way(busy_shop: Shop) ->
         assert violations(connection)["I1"] == 1
 
 
-def test_packs_that_were_purged_are_not_missed(busy_shop: Shop) -> None:
-    """A connection of months begins with a high number once the old packs are forgotten."""
-    execute(busy_shop.engine, "UPDATE packs SET number = 5000, first_seen_at = now() - interval '15 days'")
+def test_a_row_that_stands_for_many_packs_is_no_gap(busy_shop: Shop) -> None:
+    """The first packs of a connection of months are folded into one row."""
+    execute(busy_shop.engine, "UPDATE packs SET number = 5000, numbers = 5000")
+
+    assert broken(busy_shop.engine) == []
+
+
+def test_a_loss_that_a_person_has_closed_is_settled(busy_shop: Shop) -> None:
+    """The providers were asked again; until then it stands in front of them, and breaks the promise."""
+    execute(
+        busy_shop.engine,
+        "UPDATE packs SET number = 5, first_seen_at = now() - interval '1 min'",
+        "INSERT INTO cases (kind, provider, account, notification_id, digest, reason) "
+        "SELECT 'lost_pack', '', '', '', concat(epoch, chr(58), '1-4'), 'never_delivered' FROM packs",
+    )
+    assert broken(busy_shop.engine) == ["I1"]
+
+    execute(busy_shop.engine, "UPDATE cases SET status = 'resolved' WHERE kind = 'lost_pack'")
 
     assert broken(busy_shop.engine) == []
 

@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +17,7 @@ from shop import ACCOUNT, Shop, stripe
 from sqlalchemy import Engine, make_url
 
 from domain.event import EventKind
-from models import cases, notifications
+from models import cases, notifications, orders, outbox
 
 ORDERS = 40
 OURS = {"paidonce.apply", "paidonce.chores", "paidonce.quarantine"}
@@ -79,7 +80,30 @@ def test_a_real_notification_pays_its_order_once(running: Stack, database: Engin
         expected = ("partially_refunded", 1000, 250) if number % 4 == 0 else ("paid", 1000, 0)
         assert shop.state(notice.order_no) == expected
     assert shop.rows(cases) == []
+    until(lambda: all(row.relayed_at for row in shop.rows(outbox)), running.tail("worker"))
+    assert len(shop.rows(outbox)) == len(notices) + len(refunds)
     until(lambda: {row.deliveries for row in shop.rows(notifications)} == {3}, running.tail("worker"))
+
+
+def test_what_waits_for_its_order_is_applied_within_five_seconds_of_it(running: Stack, database: Engine) -> None:
+    """By the real beat, and in the order in which it happened: by the database's clock, from commit to verdict."""
+    shop = Shop(database)
+    door = stripe(ACCOUNT, SECRET.encode())
+    payment = shop.notice("TEAPOT", transaction_id="pi_1")
+    refund = shop.notice("TEAPOT", EventKind.REFUND, amount=250, refunded=250, payment_id="pi_1")
+    with httpx.Client(base_url=running.url) as client:
+        for notice in (refund, payment):
+            said = door.sign(notice, time.time())
+            client.post(f"/notify/{ACCOUNT}", content=said.body, headers=dict(said.headers)).raise_for_status()
+    until(lambda: shop.statuses() == {"parked": 2}, running.tail("worker"))
+
+    shop.order("TEAPOT")
+    until(lambda: shop.statuses() == {"applied": 2}, running.tail("worker"))
+
+    [order] = shop.rows(orders)
+    assert shop.state("TEAPOT") == ("partially_refunded", 1000, 250)
+    waited = [row.processed_at - order.created_at for row in shop.rows(notifications)]
+    assert max(waited) < timedelta(seconds=5), waited
 
 
 def test_the_vhost_holds_our_queues_and_no_others(tmp_path: Path, database_url: str, rabbitmq_url: str) -> None:

@@ -13,20 +13,6 @@ from worker.settings import settings
 
 
 @pytest.fixture
-def paidonce(database_url: str) -> Any:
-    """The command on the test's database."""
-
-    def run(*words: str) -> Any:
-        settings.cache_clear()
-        try:
-            return CliRunner().invoke(app, list(words), env={"PAIDONCE_DATABASE_URL": database_url, "COLUMNS": "250"})
-        finally:
-            settings.cache_clear()
-
-    return run
-
-
-@pytest.fixture
 def told(paidonce: Any) -> Any:
     """The last line of a command that succeeds, as JSON."""
 
@@ -124,7 +110,7 @@ def test_the_story_is_in_time_order(shop: Shop, paidonce: Any) -> None:
     assert "0.07 EUR" in text
 
 
-def test_cases_are_listed_and_resolved(shop: Shop, told: Any, paidonce: Any) -> None:
+def test_cases_are_listed_and_closed(shop: Shop, told: Any, paidonce: Any) -> None:
     """A resolved case leaves the list, keeps its note, and cannot be resolved twice."""
     shop.order("teapot")
     shop.apply(shop.payment("teapot", amount=7))
@@ -135,19 +121,19 @@ def test_cases_are_listed_and_resolved(shop: Shop, told: Any, paidonce: Any) -> 
         ("mismatch", "open", "teapot", "amount_differs"),
         ("mismatch", "open", "teapot", "currency_differs"),
     ]
-    done = told("cases", "resolve", str(found[0]["id"]), "--note", "sent back by hand")
+    done = told("cases", "close", str(found[0]["id"]), "--note", "sent back by hand")
     assert (done["status"], done["note"]) == ("resolved", "sent back by hand")
     assert [row["id"] for row in told("cases", "list")] == [found[1]["id"]]
     assert [row["id"] for row in told("cases", "list", "--all")] == [row["id"] for row in found]
-    again = paidonce("cases", "resolve", str(found[0]["id"]), "--note", "again")
+    again = paidonce("cases", "close", str(found[0]["id"]), "--note", "again")
     assert (again.exit_code, "resolved already: sent back by hand" in again.stderr) == (1, True)
     assert "resolved" in paidonce("explain", "teapot").stdout
 
 
 def test_a_case_needs_to_exist_and_a_note(shop: Shop, paidonce: Any) -> None:
     """Both mistakes are said."""
-    assert "there is no case 7" in paidonce("cases", "resolve", "7", "--note", "x").stderr
-    assert paidonce("cases", "resolve", "7", "--note", "  ").exit_code == 2
+    assert "there is no case 7" in paidonce("cases", "close", "7", "--note", "x").stderr
+    assert paidonce("cases", "close", "7", "--note", "  ").exit_code == 2
     assert "No case is open." in paidonce("cases", "list").stdout
 
 

@@ -119,14 +119,15 @@ def eventually(is_so: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def envelope(number: int, pad: int = 20) -> dict[str, Any]:
-    return {"account": "shop", "id": number, "body": "é" * pad}
+def envelope(number: int, size: int = 60) -> bytes:
+    bare = json.dumps({"account": "shop", "id": number, "body": "é"}, ensure_ascii=False).encode()
+    return bare + b" " * (size - len(bare))
 
 
 async def publish_all(publisher: Publisher, numbers: range, size: int = 60) -> set[int]:
     """The numbers that were confirmed; every other one failed as it should."""
     answers = await asyncio.gather(
-        *[publisher.publish(envelope(number), size) for number in numbers], return_exceptions=True
+        *[publisher.publish(envelope(number, size)) for number in numbers], return_exceptions=True
     )
     unexpected = [a for a in answers if a is not None and not isinstance(a, BrokerUnavailable)]
     assert unexpected == []
@@ -162,9 +163,9 @@ def vhost(url: str) -> str:
 
 def test_a_confirmed_envelope_is_in_the_queue_as_it_was(rabbitmq_url: str, started: Callable[..., Publisher]) -> None:
     """Whole, persistent, as JSON that any reader understands."""
-    run(started(rabbitmq_url).publish(envelope(7), 60))
+    run(started(rabbitmq_url).publish(envelope(7)))
     (pack,) = queued(rabbitmq_url)
-    assert pack["envelopes"] == [envelope(7)]
+    assert pack["envelopes"] == [json.loads(envelope(7))]
     assert pack["properties"]["delivery_mode"] == 2
     assert pack["properties"]["content_type"] == "application/json"
 
@@ -369,17 +370,39 @@ def test_closing_before_a_stalled_broker_fails_everybody(
     proxy.cut()
 
 
-def test_an_empty_pack_marks_the_tail_once(
+def test_empty_packs_mark_the_tail_while_nothing_comes(
     rabbitmq_url: str, started: Callable[..., Publisher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker can tell that the last full pack is missing; silence after silence is not marked again."""
+    """Again and again: the queue may be purged at any time. Where nothing was sent there is nothing to mark."""
     monkeypatch.setattr(publisher_module, "TAIL_SECONDS", 0.05)
     publisher = started(rabbitmq_url)
+    time.sleep(0.2)
+    assert queued(rabbitmq_url) == []
     run(publish_all(publisher, range(1)))
-    eventually(lambda: publisher._tail_is_marked)
+    eventually(lambda: publisher._link.packs.next()["number"] > 3)
     publisher.close(10)
     packs = queued(rabbitmq_url)
-    assert [(pack["number"], members([pack])) for pack in packs] == [(1, [0]), (2, [])]
+    assert [members([pack]) for pack in packs] == [[0], *([[]] * (len(packs) - 1))]
+    assert [(pack["number"], pack["before"]) for pack in packs[:3]] == [(1, 0), (2, 1), (3, 1)]
+
+
+def test_the_next_connection_names_the_end_of_the_one_before(
+    proxied_url: str, rabbitmq_url: str, proxy: Proxy, started: Callable[..., Publisher]
+) -> None:
+    """A tail that the broker lost with its connection is known as soon as anything comes through again."""
+    publisher = started(proxied_url, publish_timeout_seconds=1)
+    assert run(publish_all(publisher, range(3))) == {0, 1, 2}
+    proxy.answers_flow.clear()
+    assert run(publish_all(publisher, range(3, 5))) == set()
+    proxy.flow_anew()
+    eventually(publisher.ready)
+    assert run(publish_all(publisher, range(5, 7))) == {5, 6}
+    packs = queued(rabbitmq_url)
+    (ended,) = packs[-1].get("after") or packs[-2]["after"]
+    first = [pack for pack in packs if pack["epoch"] == ended["epoch"]]
+    promised = [pack for pack in first if pack["number"] < ended["number"]]
+    assert (ended["number"], ended["before"]) == (len(promised) + 1, 3)
+    assert sorted(members(promised)) == [0, 1, 2]
 
 
 def test_the_quarantine_stands_before_the_first_message(rabbitmq_url: str, started: Callable[..., Publisher]) -> None:

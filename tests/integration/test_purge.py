@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from shop import Shop
@@ -10,7 +11,7 @@ from sqlalchemy import text, update
 from domain.errors import ConfigurationError
 from domain.event import EventKind
 from domain.verdict import Verdict
-from models import cases, ledger_entries, notifications, packs, payloads
+from models import cases, ledger_entries, notifications, outbox, packs, payloads
 from models.payload import create_partition, existing_days
 from tasks.context import check_retention
 from tasks.purge import DAYS_AHEAD, purge_all
@@ -111,17 +112,19 @@ def test_a_day_without_a_partition_loses_nothing(shop: Shop) -> None:
         assert _now().date() not in existing_days(connection)
 
 
-def test_old_packs_are_forgotten(shop: Shop) -> None:
-    """The record of pack numbers does not grow for ever."""
+def test_old_epochs_are_forgotten_as_a_whole(shop: Shop) -> None:
+    """The record of pack numbers does not grow for ever; half an epoch would look like a loss."""
+    old, running = uuid4(), uuid4()
+    rows = [(old, 1, 50), (old, 2, 49), (running, 1, 50), (running, 2, 1)]
     with shop.engine.begin() as connection:
-        connection.execute(
-            text("INSERT INTO packs VALUES (gen_random_uuid(), 1, 1, now() - interval '50 days', now())")
-        )
-        connection.execute(text("INSERT INTO packs VALUES (gen_random_uuid(), 1, 1, now(), now())"))
+        for epoch, number, days in rows:
+            seen = _now() - timedelta(days=days)
+            row = {"epoch": epoch, "number": number, "deliveries": 1, "first_seen_at": seen, "applied_at": seen}
+            connection.execute(packs.insert().values(row))
 
     purge_all(shop.own, _now())
 
-    assert len(shop.rows(packs)) == 1
+    assert [(row.epoch, row.number) for row in shop.rows(packs)] == [(running, 1), (running, 2)]
 
 
 @pytest.mark.parametrize(
@@ -152,3 +155,46 @@ def test_nothing_settled_is_lost_from_the_ledger(shop: Shop) -> None:
     assert shop.rows(notifications) == []
     assert len(shop.rows(ledger_entries)) == 1
     assert shop.state("TEAPOT") == ("paid", 1000, 0)
+
+
+def test_every_window_is_walked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that stay do not end the walk: behind a window without anything to delete there may be more."""
+    monkeypatch.setattr("tasks.purge.WINDOW", 2)
+    shop.order("TEAPOT")
+    shop.apply(*(shop.payment("TEAPOT", amount=7) for _ in range(4)))
+    shop.apply(shop.payment("TEAPOT"))
+    assert shop.statuses() == {"mismatch": 4, "applied": 1}
+
+    assert purge_all(shop.own, _now() + LATER) == 1
+
+    assert shop.statuses() == {"mismatch": 4}
+
+
+def test_the_row_beside_a_conflict_stays(shop: Shop) -> None:
+    """Without it the other copy of its id would be new, and the ledger knows nothing of that copy's transaction."""
+    shop.order("TEAPOT")
+    shop.order("KETTLE")
+    first = shop.notice("TEAPOT")
+    other = shop.envelope(shop.notice("KETTLE", notification_id=first.notification_id))
+    shop.apply(shop.envelope(first))
+    shop.apply(other)
+
+    assert purge_all(shop.own, _now() + LATER) == 0
+    shop.apply(other)
+
+    assert shop.state("KETTLE") == ("pending", 0, 0)
+
+
+def test_what_the_outbox_told_long_ago_goes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In windows; what still waits for its relay stays, however old."""
+    monkeypatch.setattr("tasks.purge.WINDOW", 2)
+    for number in range(5):
+        shop.apply(shop.payment(shop.order(f"TEAPOT-{number}")))
+    with shop.engine.begin() as connection:
+        connection.execute(text("UPDATE outbox SET relayed_at = now(), created_at = now() WHERE id <> 3"))
+
+    purge_all(shop.own, _now() + timedelta(days=13))
+    assert len(shop.rows(outbox)) == 5
+    purge_all(shop.own, _now() + timedelta(days=15))
+
+    assert [row.id for row in shop.rows(outbox)] == [3]

@@ -53,7 +53,7 @@ BAD: dict[str, Bad] = {
     "a type without a reader": Bad(b"x", header("type"), "application/x-martian", "binary"),
     "an unknown task": Bad(call([]), header("unknown", "tasks.give_money_away")),
     "a task's name that is none": Bad(call([]), header("name", 7)),
-    "wrong arguments": Bad(call([], colour="mauve"), header("arguments")),
+    "wrong arguments": Bad(call([], "mauve"), header("arguments")),
     "no arguments": Bad(call(), header("none")),
     "an ETA in 2099": Bad(call([]), header("eta", eta="2099-01-01T00:00:00+00:00")),
     "a time limit that is none": Bad(call([]), header("limit", timelimit=5)),

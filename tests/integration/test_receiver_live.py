@@ -24,6 +24,7 @@ from providers.dialect import Delivery, Dialect, Notice
 
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OWN_WIRE = ("receiver.app:app", "--http", "receiver.wire:Wire")
 ACCOUNTS = '[accounts.kiosk]\nprovider = "standard_webhooks"\nsecrets = ["env:KIOSK_SECRET"]\nlive = true\n'
 
 
@@ -66,7 +67,7 @@ def web(tmp_path: Path) -> Iterator[Callable[..., Web]]:
     """Starts receivers on free ports and stops them."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start(broker_url: str, *, ready: bool = True, app: tuple[str, ...] = ("receiver.app:app",), **more: str) -> Web:
+    def start(broker_url: str, *, ready: bool = True, app: tuple[str, ...] = OWN_WIRE, **more: str) -> Web:
         path = tmp_path / "accounts.toml"
         path.write_text(ACCOUNTS)
         environ = {"PAIDONCE_BROKER_URL": broker_url, "PAIDONCE_ACCOUNTS": str(path), "KIOSK_SECRET": SECRET} | more
@@ -115,13 +116,19 @@ def post(web: Web, delivery: Delivery, **headers: str) -> httpx.Response:
     )
 
 
-def queued(url: str) -> list[dict[str, Any]]:
-    """Takes every envelope off the queue."""
-    taken: list[dict[str, Any]] = []
+def queued_packs(url: str) -> list[dict[str, Any]]:
+    """Takes every pack off the queue: {envelopes, epoch, ...}."""
+    packs: list[dict[str, Any]] = []
     with kombu.Connection(url) as connection:
         while message := connection.default_channel.basic_get("paidonce.apply", no_ack=True):
-            taken += json.loads(message.body)[0][0]
-    return taken
+            (envelopes,), said, _ = json.loads(message.body)
+            packs.append({"envelopes": envelopes, **said})
+    return packs
+
+
+def queued(url: str) -> list[dict[str, Any]]:
+    """Takes every envelope off the queue."""
+    return [envelope for pack in queued_packs(url) for envelope in pack["envelopes"]]
 
 
 def names(envelopes: list[dict[str, Any]]) -> list[str]:
@@ -143,38 +150,114 @@ def test_what_is_answered_with_success_is_in_the_queue_and_a_forgery_is_not(
 
 
 def test_the_factory_is_the_same_app(web: Callable[..., Web], rabbitmq_url: str) -> None:
-    """Either way of naming it to uvicorn starts it."""
+    """Either way of naming it to uvicorn starts it, and so does uvicorn's own HTTP."""
     kiosk = web(rabbitmq_url, app=("--factory", "receiver.app:create_app"))
     assert post(kiosk, kiosk.delivery("factory")).status_code == 200
 
 
-def test_stopping_answers_everybody_it_let_in(web: Callable[..., Web], rabbitmq_url: str) -> None:
-    """SIGTERM in the middle of the traffic: each success is in the queue, and the process ends by itself."""
-    kiosk = web(rabbitmq_url)
+async def stopped_in_traffic(web: Web) -> set[str]:
+    """The names of the deliveries that were answered with success, of 600 with a SIGTERM among them."""
 
     async def one(client: httpx.AsyncClient, name: str) -> str | None:
-        delivery = kiosk.delivery(name)
+        delivery = web.delivery(name)
         try:
             answer = await client.post("/notify/kiosk", content=delivery.body, headers=dict(delivery.headers))
         except httpx.TransportError:
             return None
         return name if answer.status_code == 200 else None
 
-    async def traffic() -> set[str]:
-        limits = httpx.Limits(max_connections=50)
-        async with httpx.AsyncClient(base_url=kiosk.url, limits=limits, timeout=60) as client:
-            tasks = [asyncio.ensure_future(one(client, f"n{number:04}")) for number in range(600)]
-            while sum(task.done() and task.result() is not None for task in tasks) < 60:
-                await asyncio.sleep(0.005)
-            kiosk.process.send_signal(signal.SIGTERM)
-            return {name for name in await asyncio.gather(*tasks) if name}
+    limits = httpx.Limits(max_connections=50)
+    async with httpx.AsyncClient(base_url=web.url, limits=limits, timeout=60) as client:
+        tasks = [asyncio.ensure_future(one(client, f"n{number:04}")) for number in range(600)]
+        while sum(task.done() and task.result() is not None for task in tasks) < 60:
+            await asyncio.sleep(0.005)
+        web.process.send_signal(signal.SIGTERM)
+        return {name for name in await asyncio.gather(*tasks) if name}
 
-    successes = asyncio.run(traffic())
+
+def test_stopping_answers_everybody_it_let_in(web: Callable[..., Web], rabbitmq_url: str) -> None:
+    """SIGTERM in the middle of the traffic: each success is in the queue, and the process ends by itself."""
+    kiosk = web(rabbitmq_url)
+    successes = asyncio.run(stopped_in_traffic(kiosk))
     kiosk.process.wait(30)
     # uvicorn raises the signal again when it has shut down in order.
     assert kiosk.process.returncode in (0, -signal.SIGTERM)
     assert 60 <= len(successes) < 600
     assert successes <= set(names(queued(rabbitmq_url)))
+
+
+TWO = (*OWN_WIRE, "--workers", "2")
+
+
+def children(web: Web) -> list[int]:
+    """The web processes under their parent; its resource tracker is none."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(web.process.pid), "-f", "spawn_main"], check=False, capture_output=True, text=True
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def all_at_once(web: Web, names: list[str]) -> list[int]:
+    """Each on a connection of its own."""
+
+    async def one(name: str) -> int:
+        delivery = web.delivery(name)
+        async with httpx.AsyncClient(timeout=20) as client:
+            sent = await client.post(f"{web.url}/notify/kiosk", content=delivery.body, headers=dict(delivery.headers))
+            return sent.status_code
+
+    async def every() -> list[int]:
+        return await asyncio.gather(*[one(name) for name in names])
+
+    return asyncio.run(every())
+
+
+def test_two_processes_share_the_port_and_each_has_its_own_epoch(web: Callable[..., Web], rabbitmq_url: str) -> None:
+    """Packs of both are numbered apart: the worker can tell a lost one of either."""
+    kiosk = web(rabbitmq_url, app=TWO)
+    epochs: set[str] = set()
+    names_sent: list[str] = []
+    for turn in range(40):
+        fresh = [f"t{turn}-{number}" for number in range(25)]
+        assert all_at_once(kiosk, fresh) == [200] * 25
+        names_sent += fresh
+        packs = queued_packs(rabbitmq_url)
+        epochs |= {pack["epoch"] for pack in packs}
+        assert sorted(names([one for pack in packs for one in pack["envelopes"]])) == sorted(fresh)
+        if len(epochs) == 2:
+            break
+    assert len(epochs) == 2
+
+
+def test_one_of_two_processes_dies_and_nobody_notices(web: Callable[..., Web], rabbitmq_url: str) -> None:
+    """Who was not talking to it is answered by the other; the parent starts it again."""
+    kiosk = web(rabbitmq_url, app=TWO)
+    wait_for(lambda: len(children(kiosk)) == 2)
+    victim = children(kiosk)[0]
+    os.kill(victim, signal.SIGKILL)
+    assert all_at_once(kiosk, [f"n{number}" for number in range(30)]) == [200] * 30
+    wait_for(lambda: len(set(children(kiosk)) - {victim}) == 2)
+    assert names(queued(rabbitmq_url)) == sorted(f"n{number}" for number in range(30))
+
+
+def test_stopping_the_parent_stops_both_in_order(web: Callable[..., Web], rabbitmq_url: str) -> None:
+    """Each success that either gave is in the queue, and no child is left."""
+    kiosk = web(rabbitmq_url, app=TWO)
+    wait_for(lambda: len(children(kiosk)) == 2)
+    ours = children(kiosk)
+    successes = asyncio.run(stopped_in_traffic(kiosk))
+    kiosk.process.wait(30)
+    assert [pid for pid in ours if Path(f"/proc/{pid}").exists()] == []
+    # All of them, where they were faster than the parent, which looks for signals twice a second.
+    assert len(successes) >= 60
+    assert successes <= set(names(queued(rabbitmq_url)))
+
+
+def wait_for(is_so: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never became so"
+        time.sleep(0.05)
 
 
 def test_without_a_broker_it_lives_and_asks_to_come_again(web: Callable[..., Web]) -> None:

@@ -62,3 +62,50 @@ def test_another_broker_stops_the_start(python: str, words: list[str], tmp_path:
 
     assert code != 0
     assert "PAIDONCE_BROKER_URL" in said
+
+
+@pytest.mark.parametrize("words", [WORKER, BEAT], ids=["worker", "beat"])
+def test_a_broker_of_celerys_own_variable_stops_the_start(python: str, words: list[str], tmp_path: Path) -> None:
+    """CELERY_BROKER_URL goes before ours: the worker would listen where nobody publishes."""
+    code, said = _start(
+        python, words, STRIPE, tmp_path, WALRUS="whsec_uncommon_walrus", CELERY_BROKER_URL="amqp://127.0.0.1:1//"
+    )
+
+    assert code != 0
+    assert "CELERY_BROKER_URL" in said
+    assert "unset it" in said
+
+
+@pytest.mark.parametrize("words", [WORKER, BEAT], ids=["worker", "beat"])
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (None, "ModuleNotFoundError: No module named 'kitchen'"),
+        ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("on = (", "SyntaxError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("stock = 3", "registers nothing"),
+        ("from tasks.handlers import on\n@on('order.payed')\ndef f(s, o, e): ...", "'order.payed' is none of"),
+        ("from tasks.handlers import on\n@on('order.paid')\ndef f(): ...", "takes (session, order, event)"),
+    ],
+    ids=["no module", "its import fails", "no Python", "exits", "registers nothing", "unknown name", "wrong signature"],
+)
+def test_handlers_that_cannot_be_used_stop_the_start(
+    python: str, words: list[str], module: str | None, said: str, tmp_path: Path
+) -> None:
+    """A shop without its handlers would take money and never touch its stock."""
+    if module is not None:
+        (tmp_path / "kitchen.py").write_text(module)
+    code, output = _start(
+        python,
+        words,
+        STRIPE,
+        tmp_path,
+        WALRUS="whsec_uncommon_walrus",
+        PAIDONCE_HANDLERS="kitchen",
+        PYTHONPATH=str(tmp_path),
+    )
+
+    assert code != 0
+    assert said in output
+    assert "Traceback" not in output

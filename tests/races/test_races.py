@@ -1,59 +1,29 @@
 """Races with threads and a barrier, each thread with its own connection, on a real PostgreSQL."""
 
-import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from at_once import at_once
 from shop import Shop
 from sqlalchemy import Engine
 
 from domain.event import EventKind
 from domain.verdict import Verdict
 from models import ledger_entries, notifications, transitions
-from tasks.context import Context
 from tasks.purge import purge_all
 from tasks.redrive import redrive_batch
-from worker.database import build_engine
 from worker.lock import OrderLock
 
 #: PostgreSQL's usual 100 connections leave room for 50 and the rest of the suite.
 COPIES = 50
 
 
-def _own(shop: Shop) -> Shop:
-    """The same shop as another process sees it: its own engine."""
-    twin = Shop(build_engine(shop.engine.url.render_as_string(hide_password=False)))
-    twin.own = Context(shop.own.settings, twin.engine, shop.own.dialects, shop.own.lock)
-    return twin
-
-
-def at_once(shop: Shop, jobs: list[Callable[[Shop], Counter[Verdict]]]) -> Counter[Verdict]:
-    """Runs every job in its own thread, all let go by one barrier; the sum of their verdicts."""
-    barrier = threading.Barrier(len(jobs))
-    total: Counter[Verdict] = Counter()
-    errors: list[BaseException] = []
-
-    def work(job: Callable[[Shop], Counter[Verdict]]) -> None:
-        twin = _own(shop)
-        try:
-            with twin.engine.connect():
-                barrier.wait(timeout=30)
-            total.update(job(twin))
-        except BaseException as error:  # noqa: BLE001 - a thread's error is the test's
-            errors.append(error)
-        finally:
-            twin.engine.dispose()
-
-    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    return +total
+def verdicts_of(shop: Shop, jobs: Sequence[Callable[[Shop], Counter[Verdict]]]) -> Counter[Verdict]:
+    """Runs the jobs at once; the sum of their verdicts."""
+    return +sum(at_once(shop, jobs), Counter[Verdict]())
 
 
 def test_fifty_copies_at_once_are_applied_once(shop: Shop) -> None:
@@ -61,7 +31,7 @@ def test_fifty_copies_at_once_are_applied_once(shop: Shop) -> None:
     shop.order("TEAPOT")
     copy = shop.payment("TEAPOT")
 
-    verdicts = at_once(shop, [lambda twin: twin.apply(copy)] * COPIES)
+    verdicts = verdicts_of(shop, [lambda twin: twin.apply(copy)] * COPIES)
 
     assert verdicts == {Verdict.APPLIED: 1, Verdict.DUPLICATE: COPIES - 1}
     assert shop.state("TEAPOT") == ("paid", 1000, 0)
@@ -70,13 +40,13 @@ def test_fifty_copies_at_once_are_applied_once(shop: Shop) -> None:
 
 
 def test_two_notifications_of_one_payment_at_once(shop: Shop) -> None:
-    """Different ids, the same transaction: one effect, the others are ignored."""
+    """Different ids, the same transaction: one effect, the others are stale."""
     shop.order("TEAPOT")
     envelopes = [shop.payment("TEAPOT", transaction_id="pi_same") for _ in range(12)]
 
-    verdicts = at_once(shop, [lambda twin, one=one: twin.apply(one) for one in envelopes])  # type: ignore[misc]
+    verdicts = verdicts_of(shop, [lambda twin, one=one: twin.apply(one) for one in envelopes])  # type: ignore[misc]
 
-    assert verdicts == {Verdict.APPLIED: 1, Verdict.IGNORED: 11}
+    assert verdicts == {Verdict.APPLIED: 1, Verdict.STALE: 11}
     assert shop.state("TEAPOT") == ("paid", 1000, 0)
 
 
@@ -85,7 +55,7 @@ def test_two_payments_of_one_order_at_once(shop: Shop) -> None:
     shop.order("TEAPOT")
     envelopes = [shop.payment("TEAPOT") for _ in range(12)]
 
-    verdicts = at_once(shop, [lambda twin, one=one: twin.apply(one) for one in envelopes])  # type: ignore[misc]
+    verdicts = verdicts_of(shop, [lambda twin, one=one: twin.apply(one) for one in envelopes])  # type: ignore[misc]
 
     assert verdicts == {Verdict.APPLIED: 1, Verdict.DUPLICATE_PAYMENT: 11}
     assert shop.state("TEAPOT") == ("paid", 1000, 0)
@@ -99,7 +69,7 @@ def test_payment_and_refunds_of_one_order_at_once(shop: Shop) -> None:
         shop.envelope(shop.notice("TEAPOT", EventKind.REFUND, amount=100, refunded=100 * step)) for step in range(1, 6)
     ]
 
-    at_once(shop, [lambda twin, one=one: twin.apply(one) for one in envelopes])  # type: ignore[misc]
+    verdicts_of(shop, [lambda twin, one=one: twin.apply(one) for one in envelopes])  # type: ignore[misc]
     with shop.engine.begin() as connection:
         connection.execute(
             notifications.update().values(processed_at=notifications.c.processed_at - timedelta(seconds=5))
@@ -116,7 +86,7 @@ def test_the_same_packs_in_opposite_order_do_not_deadlock(shop: Shop) -> None:
     order_nos = [shop.order(f"TEAPOT-{number:02}") for number in range(40)]
     envelopes = [shop.payment(order_no) for order_no in order_nos]
 
-    verdicts = at_once(
+    verdicts = verdicts_of(
         shop,
         [lambda twin: twin.apply(*envelopes), lambda twin: twin.apply(*reversed(envelopes))] * 4,
     )
@@ -132,7 +102,7 @@ def test_copies_of_a_parked_notification_at_once(shop: Shop) -> None:
     assert shop.statuses() == {"parked": 1}
     shop.order("TEAPOT")
 
-    verdicts = at_once(shop, [lambda twin: twin.apply(copy)] * 12)
+    verdicts = verdicts_of(shop, [lambda twin: twin.apply(copy)] * 12)
 
     # Each is a delivery of a row that was there before, the one that settled it too.
     assert verdicts == {Verdict.APPLIED: 1, Verdict.DUPLICATE: 12}
@@ -152,10 +122,10 @@ def test_purge_during_duplicates(shop: Shop) -> None:
             purge_all(twin.own, later)
         return Counter()
 
-    verdicts = at_once(shop, [purge, purge] + [lambda twin: twin.apply(copy)] * 20)
+    verdicts = verdicts_of(shop, [purge, purge] + [lambda twin: twin.apply(copy)] * 20)
 
     assert verdicts[Verdict.APPLIED] == 0
-    assert verdicts[Verdict.DUPLICATE] + verdicts[Verdict.IGNORED] == 20
+    assert verdicts[Verdict.DUPLICATE] + verdicts[Verdict.STALE] == 20
     assert shop.state("TEAPOT") == ("paid", 1000, 0)
     assert shop.counts()["ledger_entries"] == 1
 
@@ -174,7 +144,7 @@ def test_order_import_and_its_notification_at_once(shop: Shop) -> None:
     jobs: list[Callable[[Shop], Counter[Verdict]]] = []
     for order_no, envelope in pairs:
         jobs += [bring(order_no), lambda twin, one=envelope: twin.apply(one)]  # type: ignore[misc]
-    at_once(shop, jobs)
+    verdicts_of(shop, jobs)
     with shop.engine.begin() as connection:
         connection.execute(
             notifications.update().values(processed_at=notifications.c.processed_at - timedelta(seconds=5))
@@ -208,7 +178,7 @@ def test_correctness_never_rests_on_the_order_lock(
     shop.order("TEAPOT")
     first, second = shop.payment("TEAPOT"), shop.payment("TEAPOT")
 
-    verdicts = at_once(shop, [lambda twin: twin.apply(first), lambda twin: twin.apply(second)] * 8)
+    verdicts = verdicts_of(shop, [lambda twin: twin.apply(first), lambda twin: twin.apply(second)] * 8)
 
     assert verdicts == {Verdict.APPLIED: 1, Verdict.DUPLICATE_PAYMENT: 1, Verdict.DUPLICATE: 14}
     assert shop.state("TEAPOT") == ("paid", 1000, 0)

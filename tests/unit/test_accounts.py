@@ -1,6 +1,7 @@
 """accounts.toml: what it may hold, what stops the start, and what no message may show."""
 
 import base64
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,23 +18,28 @@ from cryptography.x509.oid import NameOID
 
 from domain.errors import ConfigurationError
 from domain.event import EventKind
-from providers.accounts import KEYS, load_accounts, read_accounts
+from providers import alipay_query, stripe_query, wechat_query
+from providers.accounts import EVERY, load_accounts, read_accounts
 from providers.dialect import Dialect
 from providers.keys import Key
 from providers.references import resolver
 from providers.registry import DIALECTS
-from providers.standard_webhooks import USUAL_KINDS, Paths, StandardWebhooks
+from providers.standard_webhooks import StandardWebhooks
 from providers.stripe import Stripe
+from providers.webhook_payload import USUAL_KINDS, Paths
 from providers.wechat_v3 import WechatV3
 
 DOCS = Path(__file__).parents[2] / "docs" / "accounts.md"
 SECRET = "whsec_marsupilami_keeps_this"
+RESTRICTED = "rk_live_marsupilami7keeps7this"
 OWL = base64.b64encode(b"twenty-four bytes of owl").decode()
 APIV3 = "thirty-two bytes for a beaver..."
 ED25519 = Ed25519PrivateKey.from_private_bytes(b"thirty-two bytes for a wombat...").public_key().public_bytes_raw()
 
 ENVIRON = {
     "STRIPE_SECRET": SECRET,
+    "STRIPE_RESTRICTED_KEY": RESTRICTED,
+    "STRIPE_TEST_KEY": RESTRICTED.replace("live", "test"),
     "HOOKS_SECRET": f"whsec_{OWL}",
     "HOOKS_PUBLIC_KEY": f"whpk_{base64.b64encode(ED25519).decode()}",
     "WECHAT_APIV3_KEY": APIV3,
@@ -58,6 +64,10 @@ WECHAT = {
     "secrets": ["env:WECHAT_APIV3_KEY"],
     "live": False,
 }
+STRIPE_QUERY = {"key": "env:STRIPE_RESTRICTED_KEY"}
+ALIPAY_QUERY = {"key": "file:private.pem"}
+WECHAT_QUERY = {"key": "file:private.pem", "serial": "5157f09e"}
+QUERIES = {"alipay": alipay_query.KEYS, "stripe": stripe_query.KEYS, "wechat_v3": wechat_query.KEYS}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +79,12 @@ def signing_key() -> RSAPrivateKey:
 def _pem(key: RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _der(key: RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
@@ -87,6 +103,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, signing_key: RSAPrivateKey)
         "keys/alipay-public.pem": _public_pem(signing_key),
         "keys/wechat-public.pem": _public_pem(signing_key),
         "keys/simulator.pem": _pem(signing_key),
+        "keys/alipay-application.pem": _pem(stray),
+        "keys/apiclient_key.pem": _pem(stray),
+        "bare": base64.b64encode(_der(stray)),
+        "small-private.pem": _pem(small),
         "public.pem": _public_pem(signing_key),
         "private.pem": _pem(signing_key),
         "small.pem": _public_pem(small),
@@ -122,14 +142,34 @@ def test_every_example_of_the_page_loads(folder: Path) -> None:
     assert all(account.account == name for name, account in accounts.items())
 
 
-@pytest.mark.parametrize("provider", KEYS)
+@pytest.mark.parametrize("provider", DIALECTS)
 def test_every_key_is_on_the_page(provider: str) -> None:
     """A key that may stand in accounts.toml has its row in the reference."""
     page = DOCS.read_text("utf-8")
 
     assert f"`{provider}`" in page
-    for key in KEYS[provider]:
+    for key in EVERY | DIALECTS[provider].keys:
         assert f"| `{key}` |" in page
+
+
+def _spelt(time: timedelta | None) -> str:
+    """As the page writes a time: days where it is whole days, else hours, minutes and seconds."""
+    if time is None:
+        return "-"
+    if time % timedelta(days=1) == timedelta():
+        return f"{time.days} d"
+    minutes, seconds = divmod(int(time.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return " ".join(f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min"), (seconds, "s")) if number)
+
+
+@pytest.mark.parametrize("provider", QUERIES)
+def test_every_key_of_a_query_is_on_the_page(provider: str) -> None:
+    """The same for the inner table."""
+    page = DOCS.read_text("utf-8")
+
+    for key in QUERIES[provider]:
+        assert f"| `{provider}` | `{key}` |" in page
 
 
 def test_the_page_tells_the_horizons_and_words_as_they_are() -> None:
@@ -137,7 +177,9 @@ def test_the_page_tells_the_horizons_and_words_as_they_are() -> None:
     page = DOCS.read_text("utf-8")
 
     for provider, dialect in DIALECTS.items():
-        assert f"| `{provider}` | {dialect.horizon.days} days |" in page
+        horizon = dialect.horizon
+        times = " | ".join(map(_spelt, (horizon.automatic, horizon.manual, horizon.lifecycle, horizon.deadline)))
+        assert f"| `{provider}` | {times} | {horizon.source} |" in page
     for word, kind in USUAL_KINDS.items():
         assert re.search(rf"\| `{kind}` \|[^|]*`{re.escape(word)}`", page)
     for fact in Paths.__slots__:
@@ -198,6 +240,36 @@ def test_a_wechat_account(folder: Path, signing_key: RSAPrivateKey) -> None:
         ({**STRIPE, "live": "yes"}, "live"),
         ({**STRIPE, "live": 1}, "live"),
         ({**STRIPE, "stripe_account": ""}, "stripe_account"),
+        *(
+            ({**STRIPE, "expires_after_seconds": wrong}, "expires_after_seconds")
+            for wrong in (0, 0.0, -1, 1e-9, math.nan, math.inf, -math.inf, 366 * 86_400 + 1, 10**400, True, "60", None)
+        ),
+        ({**STRIPE, "query": "env:STRIPE_RESTRICTED_KEY"}, "query"),
+        ({**STRIPE, "query": {}}, "query.key"),
+        ({**STRIPE, "query": {"key": RESTRICTED}}, "query.key"),
+        ({**STRIPE, "query": {"key": "env:STRIPE_SECRET"}}, "query.key"),
+        ({**STRIPE, "query": {"key": "env:STRIPE_TEST_KEY"}}, "query.key"),
+        ({**STRIPE, "live": False, "query": STRIPE_QUERY}, "query.key"),
+        ({**STRIPE, "query": {**STRIPE_QUERY, "secret": "x"}}, "query.secret"),
+        *(
+            ({**STRIPE, "query": {**STRIPE_QUERY, "url": url}}, "query.url")
+            for url in (
+                *("", 7, "api.stripe.com", "ftp://api.stripe.com", "https://", "http://api.stripe.com"),
+                *("http://127.0.0.1.example.com", "http://localhost.example.com", "http://[::2]", "http://0x7f.1"),
+                *("https://user:marsupilami@api.stripe.com", "https://api.stripe.com?marsupilami", "https://a/#b"),
+                *("https://api.stripe.com:99999", "https://api.stripe.com:0", "https://api.stripe.com/\n"),
+            )
+        ),
+        ({**ALIPAY, "query": {}}, "query.key"),
+        ({**ALIPAY, "query": {"key": "file:small-private.pem"}}, "query.key"),
+        ({**ALIPAY, "query": {"key": "file:public.pem"}}, "query.key"),
+        ({**ALIPAY, "query": {"key": "env:STRIPE_SECRET"}}, "query.key"),
+        ({**ALIPAY, "query": {**ALIPAY_QUERY, "app_cert_sn": 7}}, "query.app_cert_sn"),
+        ({**ALIPAY, "query": {**ALIPAY_QUERY, "serial": "5157f09e"}}, "query.serial"),
+        ({**WECHAT, "query": ALIPAY_QUERY}, "query.serial"),
+        ({**WECHAT, "query": {**WECHAT_QUERY, "serial": "PUB_KEY_ID_1"}}, "query.serial"),
+        ({**WECHAT, "query": {"serial": "5157f09e"}}, "query.key"),
+        ({**HOOKS, "query": {}}, "query"),
         ({"provider": "stripe"}, "secrets"),
         ({**STRIPE, "secrets": []}, "secrets"),
         ({**STRIPE, "secrets": "env:STRIPE_SECRET"}, "secrets"),
@@ -266,6 +338,52 @@ def test_a_literal_secret_is_told_the_form(folder: Path) -> None:
     """Who writes the value itself is told what to write."""
     with pytest.raises(ConfigurationError, match='write "env:NAME" or "file:path"'):
         _one({**STRIPE, "secrets": [SECRET]}, folder)
+
+
+def test_accounts_that_can_ask(folder: Path, signing_key: RSAPrivateKey) -> None:
+    """The provider's own address unless another is given; the sandbox's for an Alipay account that is not live."""
+    stripe = _one({**STRIPE, "stripe_account": "acct_1", "query": STRIPE_QUERY}, folder).credentials
+    alipay = _one({**ALIPAY, "query": ALIPAY_QUERY}, folder).credentials
+    wechat = _one({**WECHAT, "query": {**WECHAT_QUERY, "url": "https://api2.mch.weixin.qq.com/"}}, folder).credentials
+
+    key = Key("env:STRIPE_RESTRICTED_KEY", RESTRICTED.encode())
+    assert stripe == stripe_query.StripeCredentials(key, "https://api.stripe.com", "acct_1")
+    assert (alipay.key.id, alipay.url) == ("file:private.pem", alipay_query.SANDBOX_URL)
+    assert alipay.key.value.public_key() == signing_key.public_key()
+    assert (wechat.serial, wechat.url) == ("5157F09E", "https://api2.mch.weixin.qq.com")
+    live = {**ALIPAY, "live": True, "query": {"key": "file:bare"}}
+    assert _one(live, folder).credentials.url == alipay_query.LIVE_URL
+    for account in (STRIPE, ALIPAY, WECHAT):
+        assert _one(account, folder).credentials is None
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:81/x", "http://127.9.9.9/"])
+def test_only_this_machine_is_asked_in_the_open(url: str, folder: Path) -> None:
+    """Without TLS there is the loopback alone, where a test plays the provider."""
+    account = _one({**STRIPE, "query": {**STRIPE_QUERY, "url": url}}, folder)
+
+    assert account.credentials.url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("account", [STRIPE, HOOKS, ALIPAY, WECHAT], ids=lambda account: account["provider"])
+def test_every_account_has_a_deadline(account: dict[str, Any], folder: Path) -> None:
+    """Its own, to the fraction of a second, else a day more than the provider itself goes on sending."""
+    horizon = DIALECTS[account["provider"]].horizon
+
+    assert _one(account, folder).expires_after == horizon.automatic + timedelta(days=1)
+    for seconds in (1, 0.5, 366 * 86_400):
+        own = _one({**account, "expires_after_seconds": seconds}, folder)
+        assert own.expires_after == timedelta(seconds=seconds)
+
+
+def test_a_deadline_is_read_from_the_file(folder: Path) -> None:
+    """TOML's own spellings, nan and inf among them, meet the same rule."""
+    table = '[accounts.shop]\nprovider = "stripe"\nsecrets = ["env:STRIPE_SECRET"]\nexpires_after_seconds = '
+
+    assert _load(folder, table + "86_400")["shop"].expires_after == timedelta(days=1)
+    for wrong in ("nan", "inf", "-inf", "0", "-0.0", "1e30", "2026-01-01"):
+        with pytest.raises(ConfigurationError, match="expires_after_seconds"):
+            _load(folder, table + wrong)
 
 
 def _certificate(serial: int) -> bytes:

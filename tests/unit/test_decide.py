@@ -34,6 +34,7 @@ AMOUNTS = {
     K.CHARGEBACK_REVERSAL: 700,
     K.CLOSED: None,
     K.FAILED: None,
+    K.PENDING: None,
 }
 EXPECTED = {
     S.PENDING: {
@@ -45,6 +46,7 @@ EXPECTED = {
         K.CHARGEBACK_REVERSAL: (V.PARKED, None),
         K.CLOSED: (V.APPLIED, S.CLOSED),
         K.FAILED: (V.APPLIED, S.FAILED),
+        K.PENDING: (V.IGNORED, None),
     },
     S.FAILED: {
         K.PAYMENT: (V.APPLIED, S.PAID),
@@ -55,6 +57,7 @@ EXPECTED = {
         K.CHARGEBACK_REVERSAL: (V.PARKED, None),
         K.CLOSED: (V.APPLIED, S.CLOSED),
         K.FAILED: (V.STALE, None),
+        K.PENDING: (V.STALE, None),
     },
     S.CLOSED: {
         K.PAYMENT: (V.LATE_PAYMENT, None),
@@ -65,6 +68,7 @@ EXPECTED = {
         K.CHARGEBACK_REVERSAL: (V.PARKED, None),
         K.CLOSED: (V.STALE, None),
         K.FAILED: (V.STALE, None),
+        K.PENDING: (V.STALE, None),
     },
     S.PAID: {
         K.PAYMENT: (V.DUPLICATE_PAYMENT, None),
@@ -75,6 +79,7 @@ EXPECTED = {
         K.CHARGEBACK_REVERSAL: (V.PARKED, None),
         K.CLOSED: (V.STALE, None),
         K.FAILED: (V.STALE, None),
+        K.PENDING: (V.STALE, None),
     },
     S.PARTIALLY_REFUNDED: {
         K.PAYMENT: (V.DUPLICATE_PAYMENT, None),
@@ -85,6 +90,7 @@ EXPECTED = {
         K.CHARGEBACK_REVERSAL: (V.PARKED, None),
         K.CLOSED: (V.STALE, None),
         K.FAILED: (V.STALE, None),
+        K.PENDING: (V.STALE, None),
     },
     S.REFUNDED: {
         K.PAYMENT: (V.DUPLICATE_PAYMENT, None),
@@ -95,6 +101,7 @@ EXPECTED = {
         K.CHARGEBACK_REVERSAL: (V.PARKED, None),
         K.CLOSED: (V.STALE, None),
         K.FAILED: (V.STALE, None),
+        K.PENDING: (V.STALE, None),
     },
     S.CHARGED_BACK: {
         K.PAYMENT: (V.DUPLICATE_PAYMENT, None),
@@ -105,6 +112,7 @@ EXPECTED = {
         K.CHARGEBACK_REVERSAL: (V.APPLIED, S.PARTIALLY_REFUNDED),
         K.CLOSED: (V.STALE, None),
         K.FAILED: (V.STALE, None),
+        K.PENDING: (V.STALE, None),
     },
 }
 
@@ -153,13 +161,13 @@ def test_every_state_against_every_kind(state: OrderState, kind: EventKind) -> N
 
 @pytest.mark.parametrize("state", S)
 def test_the_same_effect_twice_changes_nothing(state: OrderState) -> None:
-    """Once the ledger holds an effect, another notification of it is ignored in every state."""
+    """Once the ledger holds an effect, another notification of it is stale in every state."""
     for kind in KINDS:
         first = decide(order(state), event(kind))
         if first.order is not None:
             again = decide(first.order, event(kind, notification_id="N-another"))
 
-            assert (again.verdict, again.order) == (V.IGNORED, None)
+            assert (again.verdict, again.order) == (V.STALE, None)
 
 
 def test_unknown_order_is_parked() -> None:

@@ -32,6 +32,7 @@ def test_every_byte_survives_the_queue(account: str, headers: dict[str, str], bo
     envelope = Envelope(account, "stripe", Delivery(headers, body), received_at)
 
     assert from_json(json.loads(json.dumps(envelope.to_json()))) == envelope
+    assert json.loads(envelope.encoded()) == envelope.to_json()
 
 
 def test_utf8_travels_as_text_and_the_rest_as_base64() -> None:
@@ -47,6 +48,7 @@ def test_an_envelope_is_read() -> None:
     """The written shape is a promise between releases: receiver and worker are not deployed together."""
     assert from_json(SHAPE) == ENVELOPE
     assert ENVELOPE.to_json() == SHAPE
+    assert ENVELOPE.encoded() == json.dumps(SHAPE, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize(

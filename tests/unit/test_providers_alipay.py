@@ -86,7 +86,7 @@ def test_a_payment() -> None:
         ({"trade_status": "TRADE_CLOSED", "refund_fee": "1"}, K.REFUND, "T1:1", 100),
         ({"trade_status": "TRADE_CLOSED"}, K.CLOSED, "T1", None),
         ({"trade_status": "TRADE_CLOSED", "refund_fee": "0.00"}, K.CLOSED, "T1", None),
-        ({"trade_status": "WAIT_BUYER_PAY"}, K.OTHER, "", None),
+        ({"trade_status": "WAIT_BUYER_PAY"}, K.PENDING, "T1", None),
         ({"trade_status": "TRADE_PENDING"}, K.OTHER, "", None),
         ({"notify_type": "dut_user_sign", "trade_status": None}, K.OTHER, "", None),
     ],
@@ -98,6 +98,23 @@ def test_statuses(changes: dict[str, str | None], kind: K, transaction_id: str, 
     assert (event.kind, event.transaction_id, event.amount) == (kind, transaction_id, amount)
     assert event.currency == (None if amount is None else "CNY")
     assert event.cumulative is (kind is K.REFUND)
+
+
+@pytest.mark.parametrize(
+    ("changes", "payment_id"),
+    [
+        (REFUNDED, "T1"),
+        ({**REFUNDED, "out_biz_no": "T1"}, "T1"),
+        ({**REFUNDED, "trade_status": "TRADE_CLOSED", "refund_fee": "88.88"}, "T1"),
+        ({}, ""),
+        ({"trade_status": "TRADE_CLOSED"}, ""),
+        ({"trade_status": "WAIT_BUYER_PAY"}, ""),
+    ],
+)
+def test_a_refund_names_its_payment(changes: dict[str, str | None], payment_id: str) -> None:
+    """A refund speaks of the trade, under the number that the trade's own payment has; nothing else speaks of one."""
+    assert _read(**changes).payment_id == payment_id
+    assert _read().transaction_id == "T1"
 
 
 def test_one_refund_number_of_two_trades_is_two_refunds() -> None:

@@ -12,7 +12,9 @@ from domain.errors import ConfigurationError, MalformedNotification, SignatureIn
 from domain.event import SIGNS, EventKind, PaymentEvent
 from providers.dialect import Delivery, Notice
 from providers.keys import Key, hmac_sha256
-from providers.standard_webhooks import Paths, StandardWebhooks, public_key_bytes, secret_bytes
+from providers.standard_webhooks import StandardWebhooks
+from providers.webhook_keys import public_key_bytes, secret_bytes
+from providers.webhook_payload import Paths
 
 K = EventKind
 NOW = 1_767_225_600
@@ -67,6 +69,7 @@ def test_a_payment() -> None:
     ("word", "kind"),
     [
         ("payment.succeeded", K.PAYMENT),
+        ("payment.pending", K.PENDING),
         ("payment.failed", K.FAILED),
         ("payment.closed", K.CLOSED),
         ("refund.succeeded", K.REFUND),
@@ -87,6 +90,21 @@ def test_words(word: object, kind: K) -> None:
 
     assert event.kind is kind
     assert (event.amount, event.currency) == ((1999, "USD") if kind in SIGNS else (None, None))
+
+
+@pytest.mark.parametrize("kind", [K.REFUND, K.REFUND_REVERSAL, K.CHARGEBACK, K.CHARGEBACK_REVERSAL, K.PAYMENT_REVERSAL])
+def test_what_undoes_a_payment_may_name_it(kind: K) -> None:
+    """data.payment_id, or where the account says; nothing where the sender names none, malformed where it is no id."""
+    said = {**_with(payment_id="T1", paid_by="T9"), "type": kind.value}
+    elsewhere = StandardWebhooks("shop", True, (SECRET,), paths=Paths(payment_id=("data", "paid_by")))
+
+    assert _read(said).payment_id == "T1"
+    assert _read(said, elsewhere).payment_id == "T9"
+    assert _read({**PAID, "type": kind.value}).payment_id == ""
+    assert _read({**said, "type": "payment"}).payment_id == ""
+    for wrong in (7, "p" * 256, "\n"):
+        with pytest.raises(MalformedNotification, match="payment_id"):
+            _read({**_with(payment_id=wrong), "type": kind.value})
 
 
 def test_an_account_names_its_own_places_and_words() -> None:

@@ -1,6 +1,7 @@
 """One strict reader of forms."""
 
-from urllib.parse import urlencode
+import re
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,18 @@ from providers.strict_form import MOST_FIELDS, read_form
 def test_what_a_usual_writer_wrote_is_read(form: dict[str, bytes]) -> None:
     """Any bytes survive: plus signs, percent signs, ampersands, other charsets."""
     assert read_form(urlencode(form).encode()) == {name.encode(): value for name, value in form.items()}
+
+
+@given(st.text(alphabet="ab=&%+236Dd", max_size=40))
+def test_it_reads_what_the_slow_way_reads(text: str) -> None:
+    """Field by field, name by name: whatever is escaped, borders stay where they were written."""
+    body = text.encode()
+    plain = [item.partition(b"=")[::2] for item in body.replace(b"+", b" ").split(b"&")]
+    slow = [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, value in plain]
+    try:
+        assert read_form(body) == dict(slow)
+    except MalformedNotification:
+        assert len(dict(slow)) != len(slow) or not all(re.fullmatch(rb"[A-Za-z0-9_.-]+", name) for name, _ in slow)
 
 
 def test_plus_is_a_space_and_its_escape_a_plus() -> None:

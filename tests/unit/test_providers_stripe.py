@@ -36,8 +36,21 @@ CHARGE = {
     "currency": "usd",
     "metadata": {"order_no": "O-1"},
 }
-REFUND = {"id": "re_1", "amount": 500, "currency": "usd", "status": "failed", "metadata": {}}
-DISPUTE = {"id": "du_1", "amount": 1999, "currency": "usd", "metadata": {"order_no": "O-1"}}
+REFUND = {
+    "id": "re_1",
+    "payment_intent": "pi_1",
+    "amount": 500,
+    "currency": "usd",
+    "status": "failed",
+    "metadata": {},
+}
+DISPUTE = {
+    "id": "du_1",
+    "payment_intent": "pi_1",
+    "amount": 1999,
+    "currency": "usd",
+    "metadata": {"order_no": "O-1"},
+}
 
 
 def _event(word: str, thing: object, **changes: Any) -> bytes:
@@ -77,6 +90,10 @@ def _v1(body: bytes = b"{}") -> str:
         ("payment_intent.succeeded", {**INTENT, "amount_received": None}, K.PAYMENT, "pi_1", 2500),
         ("payment_intent.payment_failed", INTENT, K.FAILED, "pi_1", None),
         ("checkout.session.async_payment_failed", SESSION, K.FAILED, "pi_1", None),
+        ("payment_intent.created", INTENT, K.PENDING, "pi_1", None),
+        ("payment_intent.requires_action", INTENT, K.PENDING, "pi_1", None),
+        ("payment_intent.processing", INTENT, K.PENDING, "pi_1", None),
+        ("checkout.session.completed", {**SESSION, "payment_status": "unpaid"}, K.PENDING, "pi_1", None),
         ("payment_intent.canceled", INTENT, K.CLOSED, "pi_1", None),
         ("checkout.session.expired", {**SESSION, "payment_intent": None}, K.CLOSED, "cs_1", None),
         ("charge.refunded", CHARGE, K.REFUND, "evt_1", 500),
@@ -98,7 +115,8 @@ def test_types_that_have_an_effect(word: str, thing: Any, kind: K, transaction_i
 @pytest.mark.parametrize(
     ("word", "thing"),
     [
-        ("checkout.session.completed", {**SESSION, "payment_status": "unpaid"}),
+        ("checkout.session.completed", {**SESSION, "payment_status": "no_payment_required"}),
+        ("checkout.session.completed", {**SESSION, "payment_status": None}),
         ("refund.created", {**REFUND, "status": "succeeded"}),
         ("refund.updated", {**REFUND, "status": "succeeded"}),
         ("charge.succeeded", CHARGE),
@@ -108,10 +126,33 @@ def test_types_that_have_an_effect(word: str, thing: Any, kind: K, transaction_i
     ],
 )
 def test_types_without_an_effect(word: str, thing: Any) -> None:
-    """A session that waits for its money, a refund that charge.refunded speaks for, the unknown: no effect."""
+    """A session that costs nothing, a refund that charge.refunded speaks for, the unknown: no effect."""
     event = _read(word, thing)
 
     assert (event.kind, event.transaction_id, event.order_no, event.amount) == (K.OTHER, "", None, None)
+    assert event.payment_id == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "thing"),
+    [
+        ("charge.refunded", CHARGE),
+        ("refund.failed", REFUND),
+        ("charge.dispute.funds_withdrawn", DISPUTE),
+        ("charge.dispute.funds_reinstated", DISPUTE),
+    ],
+)
+def test_what_undoes_a_payment_names_it(word: str, thing: dict[str, Any]) -> None:
+    """The payment intent, under the id of its own payment; absent for a charge without one, malformed for no id."""
+    paid = _read("payment_intent.succeeded", INTENT)
+
+    assert _read(word, thing).payment_id == paid.transaction_id
+    assert _read(word, {**thing, "payment_intent": {"id": "pi_1"}}).payment_id == paid.transaction_id
+    assert _read(word, {**thing, "payment_intent": None}).payment_id == ""
+    assert paid.payment_id == _read("checkout.session.completed", SESSION).payment_id == ""
+    for wrong in (7, "p" * 256, "pi\n1"):
+        with pytest.raises(MalformedNotification, match="payment_id"):
+            _read(word, {**thing, "payment_intent": wrong})
 
 
 def test_both_events_of_one_payment_share_their_effect() -> None:

@@ -14,8 +14,9 @@ from domain.event import EventKind
 from providers.alipay import Alipay
 from providers.dialect import Delivery, Dialect
 from providers.keys import Key, base64_bytes, rsa_public_key, rsa_verifies
-from providers.standard_webhooks import StandardWebhooks, secret_bytes
+from providers.standard_webhooks import StandardWebhooks
 from providers.stripe import Stripe
+from providers.webhook_keys import secret_bytes
 from providers.wechat_resource import open_resource
 from providers.wechat_v3 import WechatV3
 

@@ -101,7 +101,7 @@ def test_a_refund() -> None:
     """A refund counts its own amount under its own number; the currency goes without saying."""
     [event] = _read(REFUNDED, "REFUND.SUCCESS")
 
-    assert (event.kind, event.order_no, event.transaction_id) == (K.REFUND, "O-1", "5030")
+    assert (event.kind, event.order_no, event.transaction_id) == (K.REFUND, "O-1", "5030:R-1")
     assert (event.amount, event.currency, event.cumulative, event.foreign) == (500, "CNY", False, ())
 
 
@@ -112,7 +112,9 @@ def test_a_refund() -> None:
         ("TRANSACTION.SUCCESS", {**PAID, "trade_state": "REVOKED"}, K.CLOSED),
         ("TRANSACTION.SUCCESS", {**PAID, "trade_state": "PAYERROR"}, K.FAILED),
         ("TRANSACTION.SUCCESS", {**PAID, "trade_state": "REFUND"}, K.OTHER),
-        ("TRANSACTION.SUCCESS", {**PAID, "trade_state": "USERPAYING"}, K.OTHER),
+        ("TRANSACTION.SUCCESS", {**PAID, "trade_state": "USERPAYING"}, K.PENDING),
+        ("TRANSACTION.SUCCESS", {**PAID, "trade_state": "NOTPAY"}, K.PENDING),
+        ("TRANSACTION.SUCCESS", {**PAID, "trade_state": "ACCEPT"}, K.PENDING),
         ("TRANSACTION.SUCCESS", {**PAID, "trade_state": ["SUCCESS"]}, K.OTHER),
         ("TRANSACTION.SUCCESS", {"mchid": "1900000001"}, K.OTHER),
         ("REFUND.ABNORMAL", {**REFUNDED, "refund_status": "ABNORMAL"}, K.OTHER),
@@ -128,11 +130,28 @@ def test_states_that_move_no_money(word: str, said: dict[str, Any], kind: K) -> 
     assert (event.kind, event.amount, event.currency) == (kind, None, None)
 
 
-def test_a_closed_order_needs_no_transaction() -> None:
+@pytest.mark.parametrize("state", ["CLOSED", "NOTPAY"])
+def test_an_unpaid_order_needs_no_transaction(state: str) -> None:
     """What was never paid may have no transaction number: the order's stands in."""
-    [event] = _read({**PAID, "trade_state": "CLOSED", "transaction_id": ""})
+    [event] = _read({**PAID, "trade_state": state, "transaction_id": ""})
 
     assert event.transaction_id == "O-1"
+
+
+def test_a_refund_without_our_number_is_its_own_alone() -> None:
+    """It still counts once; WeChat Pay cannot be asked about it."""
+    assert _read({**REFUNDED, "out_refund_no": None}, "REFUND.SUCCESS")[0].transaction_id == "5030"
+    with pytest.raises(MalformedNotification, match="out_refund_no"):
+        _read({**REFUNDED, "out_refund_no": 7}, "REFUND.SUCCESS")
+
+
+def test_a_refund_names_its_payment() -> None:
+    """The number of the transaction that it gives back; a payment speaks of no other one."""
+    [refund], [payment] = _read(REFUNDED, "REFUND.SUCCESS"), _read(PAID)
+
+    assert refund.payment_id == payment.transaction_id == "4200"
+    assert payment.payment_id == ""
+    assert _read({**REFUNDED, "transaction_id": None}, "REFUND.SUCCESS")[0].payment_id == ""
 
 
 def test_a_combined_payment_is_one_event_for_each_order() -> None:
@@ -201,6 +220,7 @@ def test_a_currency_that_is_none_is_a_mismatch_not_an_error() -> None:
         ({**PAID, "out_trade_no": "o\n"}, "TRANSACTION.SUCCESS", {}),
         ({**PAID, "transaction_id": None}, "TRANSACTION.SUCCESS", {}),
         ({**REFUNDED, "refund_id": 7}, "REFUND.SUCCESS", {}),
+        ({**REFUNDED, "transaction_id": 7}, "REFUND.SUCCESS", {}),
         ([PAID], "TRANSACTION.SUCCESS", {}),
         ("SUCCESS", "TRANSACTION.SUCCESS", {}),
     ],

@@ -22,7 +22,7 @@ def test_a_request_that_no_confirm_reaches_fails_at_its_deadline() -> None:
     """Whatever the thread is stuck in, the request is answered."""
     publisher = not_started(publish_timeout_seconds=0.05)
     with pytest.raises(BrokerUnavailable, match="deadline"):
-        asyncio.run(publisher.publish({}, 2))
+        asyncio.run(publisher.publish(b"{}"))
 
 
 def test_too_many_waiting_fail_at_once_and_the_others_go_on_waiting() -> None:
@@ -30,10 +30,10 @@ def test_too_many_waiting_fail_at_once_and_the_others_go_on_waiting() -> None:
 
     async def crowd() -> list[str]:
         publisher = not_started(max_waiting=3, publish_timeout_seconds=60)
-        waiting = [asyncio.ensure_future(publisher.publish({}, 2)) for _ in range(3)]
+        waiting = [asyncio.ensure_future(publisher.publish(b"{}")) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(BrokerUnavailable):
-            await publisher.publish({}, 2)
+            await publisher.publish(b"{}")
         still = [task.done() for task in waiting]
         publisher.close(0)
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -47,12 +47,12 @@ def test_closing_fails_what_still_waits_and_refuses_what_comes_later() -> None:
 
     async def close() -> list[object]:
         publisher = not_started(publish_timeout_seconds=60)
-        waiting = [asyncio.ensure_future(publisher.publish({}, 2)) for _ in range(2)]
+        waiting = [asyncio.ensure_future(publisher.publish(b"{}")) for _ in range(2)]
         await asyncio.sleep(0)
         publisher.close(0)
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         with pytest.raises(BrokerUnavailable):
-            await publisher.publish({}, 2)
+            await publisher.publish(b"{}")
         return [type(answer) for answer in answers]
 
     assert asyncio.run(close()) == [BrokerUnavailable, BrokerUnavailable]
@@ -67,7 +67,7 @@ def test_a_whole_pack_wakes_the_event_loop_once(monkeypatch: pytest.MonkeyPatch)
         wake = loop.call_soon_threadsafe
         monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: (next(wakes), wake(*args))[1])
         confirms = [loop.create_future() for _ in range(50)]
-        publisher_module._settle([publisher_module.Waiting({}, 2, confirm) for confirm in confirms], None)
+        publisher_module._settle([publisher_module.Waiting(b"{}", confirm) for confirm in confirms], None)
         await asyncio.gather(*confirms)
         return next(wakes)
 
@@ -87,3 +87,22 @@ def test_the_headers_are_those_that_celery_writes() -> None:
     ours = link._HEADERS | {"id": "an-id", "root_id": "an-id"}
     hidden = {"argsrepr": "-", "kwargsrepr": "-", "origin": None}
     assert ours | {"origin": None} == theirs | hidden
+
+
+def test_each_request_has_its_own_deadline() -> None:
+    """One timer serves them all: it passes over who was confirmed, and looks again for who came later."""
+
+    async def wait() -> list[str]:
+        publisher = not_started(publish_timeout_seconds=0.05)
+        confirmed, first = publisher.submit(b"{}"), publisher.submit(b"{}")
+        confirmed.set_result(None)
+        said = []
+        for waiting in (first, publisher.submit(b"{}")):
+            with pytest.raises(BrokerUnavailable, match="deadline") as raised:
+                await waiting
+            said.append(str(raised.value))
+        with pytest.raises(BrokerUnavailable, match="deadline"):
+            await publisher.submit(b"{}")
+        return [*said, str(confirmed.result())]
+
+    assert asyncio.run(wait())[-1] == "None"

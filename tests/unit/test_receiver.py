@@ -1,19 +1,28 @@
-"""The receiver's answers, request by request, with a publisher that only notes down and a small real HMAC dialect."""
+"""The receiver's answers, request by request, with a publisher that only notes down and a small real HMAC dialect.
+
+Every case is asked twice: of the ASGI app, and of our own wire on a real socket.
+"""
 
 import asyncio
 import contextlib
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import pytest
+import structlog
+import structlog.testing
+from wire import Got, answer, listening
 
 from domain.errors import BrokerUnavailable, MalformedNotification, SignatureInvalid
 from domain.event import PaymentEvent
 from providers.dialect import Answer, Delivery, Notice
+from providers.horizon import Horizon
+from receiver import doors
 from receiver.app import App, create_app
 from worker.settings import Settings
 
@@ -26,7 +35,7 @@ class Hmac:
 
     provider: ClassVar[str] = "hmac"
     headers: ClassVar[tuple[str, ...]] = ("x-signature", "x-stamp")
-    horizon: ClassVar[timedelta] = timedelta(days=3)
+    horizon: ClassVar[Horizon] = Horizon(automatic=timedelta(days=3), source="nowhere")
     account = "shop"
     live = True
 
@@ -57,7 +66,7 @@ class Notes:
     """A publisher that confirms everything and keeps it, or refuses everything."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[dict[str, Any], int]] = []
+        self.taken: list[dict[str, Any]] = []
         self.is_ready = True
         self.life: list[str] = []
 
@@ -70,26 +79,22 @@ class Notes:
     def ready(self) -> bool:
         return self.is_ready
 
-    async def publish(self, envelope: dict[str, Any], size: int) -> None:
+    def submit(self, envelope: bytes) -> asyncio.Future[None]:
         if not self.is_ready:
             raise BrokerUnavailable("away")
-        self.taken.append((envelope, size))
-
-
-class Got(NamedTuple):
-    """An answer as the sender sees it."""
-
-    status: int
-    headers: dict[bytes, bytes]
-    body: bytes
+        self.taken.append(json.loads(envelope))
+        confirm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        confirm.set_result(None)
+        return confirm
 
 
 class Caller:
-    """Calls a started app without a network."""
+    """Calls a started app without a network, as any ASGI server does."""
 
-    def __init__(self, app: App, publisher: Notes) -> None:
+    def __init__(self, app: App, publisher: Notes, state: dict[str, Any]) -> None:
         self.app = app
         self.publisher = publisher
+        self.state = state
 
     def post(
         self,
@@ -104,11 +109,9 @@ class Caller:
         pairs = given.items() if isinstance(given, Mapping) else given
         raw = [(name.encode(), value.encode("latin-1")) for name, value in pairs]
         messages = chunks if chunks is not None else [{"type": "http.request", "body": body}]
-        return asyncio.run(self._call(path, method, raw, messages))
+        return asyncio.run(self.call(path, method, raw, messages))
 
-    async def _call(
-        self, path: str, method: str, raw: list[tuple[bytes, bytes]], messages: list[dict[str, Any]]
-    ) -> Got:
+    async def call(self, path: str, method: str, raw: list[tuple[bytes, bytes]], messages: list[dict[str, Any]]) -> Got:
         left = iter(messages)
         sent: list[Any] = []
 
@@ -126,11 +129,28 @@ class Caller:
         return Got(start["status"], dict(start["headers"]), body["body"])
 
 
+class WireCaller(Caller):
+    """Calls the same app through our own protocol, over a socket."""
+
+    async def call(self, path: str, method: str, raw: list[tuple[bytes, bytes]], messages: list[dict[str, Any]]) -> Got:
+        names = {name for name, _ in raw}
+        framed = [] if b"content-length" in names else [(b"transfer-encoding", b"chunked")]
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in [*raw, *framed])
+        request = f"{method} {path} HTTP/1.1\r\nhost: x\r\n".encode() + head + b"\r\n"
+        for message in messages:
+            part = message.get("body", b"")
+            request += b"%x\r\n%b\r\n" % (len(part), part) if framed and part else part
+            request += b"0\r\n\r\n" if framed and not message.get("more_body") else b""
+        async with listening(self.state) as line:
+            line.writer.write(request)
+            return await answer(line.reader, has_body=method != "HEAD")
+
+
 def signed(body: bytes, **more: str) -> dict[str, str]:
     return {"x-signature": hmac.new(KEY, body, hashlib.sha256).hexdigest()} | more
 
 
-async def live_once(app: App, stop: bool = True) -> list[dict[str, Any]]:
+async def live_once(app: App, stop: bool = True, state: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """What a start-up, and a shutdown after it, say."""
     events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}] if stop else [{"type": "startup"}])
     said: list[Any] = []
@@ -144,24 +164,26 @@ async def live_once(app: App, stop: bool = True) -> list[dict[str, Any]]:
         said.append(message)
 
     with contextlib.suppress(asyncio.CancelledError):
-        await app({"type": "lifespan"}, receive, send)
+        await app({"type": "lifespan", "state": {} if state is None else state}, receive, send)
     return said
 
 
-@pytest.fixture
-def caller() -> Iterator[Caller]:
+@pytest.fixture(params=[Caller, WireCaller], ids=["asgi", "wire"])
+def caller(request: pytest.FixtureRequest) -> Caller:
     """A started receiver with one account, `shop`."""
     publisher = Notes()
     settings = Settings(max_body_bytes=1000, body_timeout_seconds=0.1)
     app = create_app(settings, {"shop": Hmac()}, publisher)  # type: ignore[arg-type]
-    asyncio.run(live_once(app, stop=False))
-    return Caller(app, publisher)
+    state: dict[str, Any] = {}
+    asyncio.run(live_once(app, stop=False, state=state))
+    made: Caller = request.param(app, publisher, state)
+    return made
 
 
 def test_a_signed_notification_is_published_and_answered_in_its_own_words(caller: Caller) -> None:
     """The envelope holds the exact body and only the headers that the dialect names."""
     got = caller.post(headers=signed(BODY, **{"x-stamp": "12", "cookie": "secret", "host": "pay.example"}))
-    ((envelope, size),) = caller.publisher.taken
+    (envelope,) = caller.publisher.taken
     received_at = envelope.pop("received_at")
     assert (got.status, got.body) == (200, b"jolly good")
     assert envelope == {
@@ -171,13 +193,12 @@ def test_a_signed_notification_is_published_and_answered_in_its_own_words(caller
         "body": BODY.decode(),
     }
     assert received_at > 1.7e9
-    assert size == len(BODY) + 64 + 2
 
 
 def test_a_body_that_is_not_text_travels_whole(caller: Caller) -> None:
     """Bytes are never repaired: the signature is over them."""
     assert caller.post(b"\xff\xfe").status == 200
-    assert caller.publisher.taken[0][0]["body_b64"] == "//4="
+    assert caller.publisher.taken[0]["body_b64"] == "//4="
 
 
 def test_a_body_in_chunks_is_one_body(caller: Caller) -> None:
@@ -185,7 +206,7 @@ def test_a_body_in_chunks_is_one_body(caller: Caller) -> None:
     chunks = [{"type": "http.request", "body": BODY[at : at + 7], "more_body": True} for at in range(0, len(BODY), 7)]
     got = caller.post(BODY, chunks=[*chunks, {"type": "http.request"}])
     assert got.status == 200
-    assert caller.publisher.taken[0][0]["body"] == BODY.decode()
+    assert caller.publisher.taken[0]["body"] == BODY.decode()
 
 
 FORGERIES: dict[str, list[tuple[str, str]]] = {
@@ -236,7 +257,8 @@ def test_what_is_too_large_or_wrapped_is_refused_before_it_is_read(
 )
 def test_what_is_just_allowed_is_read(caller: Caller, headers: dict[str, str]) -> None:
     """The bounds refuse nobody who keeps to them."""
-    assert caller.post(headers=signed(BODY, **headers)).status == 200
+    body = b"{" + b" " * 999
+    assert caller.post(body, headers=signed(body, **headers)).status == 200
 
 
 def test_a_body_that_grows_past_the_cap_is_refused_while_it_is_read(caller: Caller) -> None:
@@ -250,6 +272,7 @@ def test_a_body_that_does_not_come_is_answered_408(caller: Caller) -> None:
     assert caller.post(chunks=[{"type": "http.request", "body": b"{", "more_body": True}]).status == 408
 
 
+@pytest.mark.parametrize("caller", [Caller], indirect=True)
 def test_a_sender_that_leaves_publishes_nothing(caller: Caller) -> None:
     """Half a body is none."""
     chunks = [{"type": "http.request", "body": BODY, "more_body": True}, {"type": "http.disconnect"}]
@@ -271,13 +294,19 @@ def test_without_the_broker_the_provider_is_asked_to_come_again(caller: Caller) 
     assert got.headers[b"retry-after"] == b"2"
 
 
-def test_an_unforeseen_error_shows_nothing(caller: Caller, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unforeseen_error_shows_nothing(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """500 in the provider's words; neither the answer nor the log quotes the exception, which may quote the body."""
+    lines = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(doors, "log", structlog.wrap_logger(lines, processors=[structlog.processors.JSONRenderer()]))
+
     got = caller.post(b"explode")
-    logged = capsys.readouterr()
+
+    logged = str(lines.calls) + "".join(capfd.readouterr())
     assert (got.status, got.body) == (500, b"oh no")
-    assert "RuntimeError" in logged.out + logged.err
-    assert "4111" not in logged.out + logged.err
+    assert "RuntimeError" in logged
+    assert "4111" not in logged
 
 
 @pytest.mark.parametrize(
