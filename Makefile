@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 ORDERS ?= 200
 PROFILE ?= smoke
 SEED ?= 1
+BROKER ?= rabbitmq
+MINUTES ?= 30
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench chaos run clean
+.PHONY: help install demo test lint format bench chaos sabotage run clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -17,7 +19,7 @@ install: $(VENV)/.installed ## .venv with every extra, in the versions that were
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[embedded,console,dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[embedded,console,bench,dev]'
 	@touch $@
 
 demo: install ## The whole path on this machine alone: embedded database and broker, real signed notifications, a report
@@ -40,11 +42,15 @@ format: install ## Let ruff write the format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## Ours, the usual answer, pgbench and the set-based ceiling, side by side
-	$(BIN)/python -m bench
+bench: install ## Ours, the usual answers, pgbench and the set-based ceiling, side by side: WRITE=docs
+	$(BIN)/python -m bench $(if $(WRITE),--write $(WRITE))
 
-chaos: install ## Kills, restarts and stalls on real servers: PROFILE=smoke SEED=1
-	$(BIN)/python -m tests.chaos --profile $(PROFILE) --seed $(SEED)
+chaos: install ## Kills, crashes and stalls, servers too: PROFILE=smoke SEED=1 BROKER=rabbitmq, or PROFILE=failpoints
+	$(BIN)/python -m $(if $(filter failpoints,$(PROFILE)),tests.failpoints,tests.chaos --profile $(PROFILE) --seed $(SEED) --broker $(BROKER) --minutes $(MINUTES))
+	$(if $(filter nightly,$(PROFILE)),PAIDONCE_TEST_MACHINE=nightly $(BIN)/pytest -q tests/machine)
+
+sabotage: install ## Each protection turned off in a copy of the code: the tests must see every one
+	$(BIN)/python -m tests.sabotage
 
 run: install ## The Procfile's processes on the servers that the environment names
 	$(BIN)/honcho start
