@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -22,6 +23,7 @@ import redis
 from alembic import command
 from alembic.config import Config
 from click.testing import Result
+from missing import missing
 from own_servers import Missing, RabbitMQ, Redis, own_rabbitmq, own_redis
 from shop import Shop
 from sqlalchemy import Engine, make_url
@@ -39,14 +41,6 @@ RUN = f"paidonce_test_{os.getpid()}_{secrets.token_hex(3)}"
 POSTGRES = os.environ.get("PAIDONCE_TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 RABBITMQ = os.environ.get("PAIDONCE_TEST_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
 REDIS = os.environ.get("PAIDONCE_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
-
-
-def missing(server: str, why: object) -> None:
-    """Skips at home, fails in CI: a suite that skips everything proves nothing."""
-    reason = f"{server} is not there: {str(why).splitlines()[0] if str(why) else type(why).__name__}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -145,16 +139,23 @@ def rabbitmq_vhost() -> Iterator[str]:
         missing("RabbitMQ", why)
     if shutil.which("rabbitmqctl") is None:
         missing("RabbitMQ", "rabbitmqctl, which makes the vhost, is not on this machine")
-    user = urlsplit(RABBITMQ).username or "guest"
     try:
-        _rabbitmqctl("add_vhost", RUN)
-        _rabbitmqctl("set_permissions", "-p", RUN, user, ".*", ".*", ".*")
+        with _own_vhost(RUN) as url:
+            yield url
     except subprocess.CalledProcessError as why:
         missing("RabbitMQ", why)
+
+
+@contextmanager
+def _own_vhost(name: str) -> Iterator[str]:
+    """Its URL, while it lasts."""
+    user = urlsplit(RABBITMQ).username or "guest"
+    _rabbitmqctl("add_vhost", name)
     try:
-        yield urlunsplit(urlsplit(RABBITMQ)._replace(path=f"/{quote(RUN)}"))
+        _rabbitmqctl("set_permissions", "-p", name, user, ".*", ".*", ".*")
+        yield urlunsplit(urlsplit(RABBITMQ)._replace(path=f"/{quote(name)}"))
     finally:
-        _rabbitmqctl("delete_vhost", RUN)
+        _rabbitmqctl("delete_vhost", name)
 
 
 def _rabbitmqctl(*words: str) -> None:
@@ -162,8 +163,15 @@ def _rabbitmqctl(*words: str) -> None:
 
 
 @pytest.fixture
+def fresh_vhost_url(rabbitmq_vhost: str) -> Iterator[str]:
+    """A vhost that no other test has seen; making one takes a second or two."""
+    with _own_vhost(f"{RUN}_{secrets.token_hex(2)}") as url:
+        yield url
+
+
+@pytest.fixture
 def rabbitmq_url(rabbitmq_vhost: str) -> Iterator[str]:
-    """The run's vhost, without queues."""
+    """The run's vhost, without the product's queues."""
     yield rabbitmq_vhost
     with kombu.Connection(rabbitmq_vhost) as connection:
         channel = connection.default_channel

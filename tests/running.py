@@ -33,12 +33,12 @@ def free_port() -> int:
             return port
 
 
-def until(true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Waits for something to become true. A bound, not a measurement."""
+def until(true: Callable[[], bool], what: str | Callable[[], str], seconds: float = 60.0) -> None:
+    """Waits for something to become true; `what` is asked at the end. A bound, not a measurement."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
-            raise TimeoutError(what)
+            raise TimeoutError(what() if callable(what) else what)
         time.sleep(0.1)
 
 
@@ -78,7 +78,7 @@ class Stack:
 
     def wait_ready(self) -> None:
         """Until the receiver has a broker."""
-        until(self._is_ready, f"receiver is not ready: {self.tail('web')}")
+        until(self._is_ready, lambda: f"receiver is not ready: {self.tail('web')}")
 
     def _is_ready(self) -> bool:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from chaos.guard import marked
-from conftest import missing
+from missing import missing
 from running import until
 
 ROOT = Path(__file__).parents[2]

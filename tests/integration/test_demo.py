@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import missing
+from missing import missing
 from running import free_port, until
 
 ROOT = Path(__file__).parents[2]

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def test_a_running_house_is_well(
     with stack(tmp_path, database_url, rabbitmq_url) as own:
         own.start("web", "worker")
         own.wait_ready()
-        until(lambda: {each.level for each in doctor(PAIDONCE_BROKER_URL=rabbitmq_url)} == {OK}, own.tail("worker"))
+        asked = partial(doctor, PAIDONCE_BROKER_URL=rabbitmq_url)
+        until(lambda: {each.level for each in asked()} == {OK}, lambda: own.tail("worker"))
 
 
 def test_a_person_reads_a_line_for_each(doctor: Doctor, rabbitmq_url: str) -> None:

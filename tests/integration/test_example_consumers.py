@@ -70,17 +70,17 @@ def test_a_consumer_ships_once_what_it_is_told_twice(
         with consumer(script, database, log, **environ):
             own.announce("order.paid", order_no="FIRST")
             # Its queue is bound, or its group made, when the first arrives; on RabbitMQ nothing waits for it before.
-            until(lambda: _told_until_shipped(own, database), log.read_text())
+            until(lambda: _told_until_shipped(own, database), log.read_text)
             _announce(own)
             own.run()
-            until(lambda: len(shipped(database)) > 1, log.read_text())
+            until(lambda: len(shipped(database)) > 1, log.read_text)
         with database.begin() as connection:
             connection.execute(update(outbox).values(relayed_at=None))
         own.run()
         own.announce("order.paid", order_no="LAST")
         own.run()
         with consumer(script, database, log, **environ):
-            until(lambda: "LAST" in shipped(database), log.read_text())
+            until(lambda: "LAST" in shipped(database), log.read_text)
 
     assert shipped(database) == sorted(["FIRST", "LAST", *every])
 

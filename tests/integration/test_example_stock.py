@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import missing
+from missing import missing
 from running import free_port, until
 
 ROOT = Path(__file__).parents[2]

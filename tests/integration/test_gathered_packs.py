@@ -35,8 +35,8 @@ def test_a_backlog_of_lone_notifications_is_settled_in_few_transactions(
 
     with stack(tmp_path, database_url, url, PAIDONCE_BROKER_PREFIX=prefix) as own:
         own.start("worker")
-        until(lambda: shop.statuses()["applied"] == ORDERS and len(shop.rows(cases)) == 2, own.tail("worker"))
-        until(lambda: len(shop.rows(packs)) == ORDERS + 2, own.tail("worker"))
+        until(lambda: shop.statuses()["applied"] == ORDERS and len(shop.rows(cases)) == 2, lambda: own.tail("worker"))
+        until(lambda: len(shop.rows(packs)) == ORDERS + 2, lambda: own.tail("worker"))
         log = (tmp_path / "worker.log").read_text()
 
     sizes = [json.loads(line)["packs"] for line in re.findall(r"^\{.*packs applied.*\}$", log, re.MULTILINE)]

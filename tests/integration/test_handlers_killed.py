@@ -94,8 +94,8 @@ def test_a_worker_killed_between_handler_and_commit_runs_it_again_and_writes_onc
     for at in range(0, 9, 3):
         crew.strike("transaction.done:1:kill")
         crew.publish(*order_nos[at : at + 3])
-        until(lambda count=at // 3 + 1: len(crew.struck()) == count, crew.stack.tail("worker"))  # type: ignore[misc]
-    until(lambda: crew.shop.statuses() == {"applied": 9}, crew.stack.tail("worker"), 90)
+        until(lambda count=at // 3 + 1: len(crew.struck()) == count, lambda: crew.stack.tail("worker"))  # type: ignore[misc]
+    until(lambda: crew.shop.statuses() == {"applied": 9}, lambda: crew.stack.tail("worker"), 90)
 
     assert crew.moves() == order_nos
 
@@ -105,7 +105,7 @@ def test_one_that_kills_its_process_ends_dead_and_its_neighbours_are_applied(cre
     for order_no in ("TEAPOT", "POISON", "KETTLE"):
         crew.shop.order(order_no)
     crew.publish("TEAPOT", "POISON", "KETTLE")
-    until(lambda: crew.shop.statuses() == {"applied": 2, "dead": 1}, crew.stack.tail("worker"), 150)
+    until(lambda: crew.shop.statuses() == {"applied": 2, "dead": 1}, lambda: crew.stack.tail("worker"), 150)
 
     assert crew.moves() == ["KETTLE", "TEAPOT"]
     [poison] = [row for row in crew.shop.rows(notifications) if row.status == "dead"]
@@ -117,10 +117,10 @@ def test_one_that_kills_its_process_ends_dead_and_its_neighbours_are_applied(cre
 def test_a_parked_poison_ends_dead_too(crew: Crew) -> None:
     """It waits for its order, which comes; the sweep that finds it dies of it no more often than it has attempts."""
     crew.publish("POISON", "LATE")
-    until(lambda: crew.shop.statuses() == {"parked": 2}, crew.stack.tail("worker"))
+    until(lambda: crew.shop.statuses() == {"parked": 2}, lambda: crew.stack.tail("worker"))
     crew.shop.order("POISON")
     crew.shop.order("LATE")
-    until(lambda: crew.shop.statuses() == {"applied": 1, "dead": 1}, crew.stack.tail("worker"), 150)
+    until(lambda: crew.shop.statuses() == {"applied": 1, "dead": 1}, lambda: crew.stack.tail("worker"), 150)
 
     assert crew.moves() == ["LATE"]
 
@@ -130,15 +130,15 @@ def test_a_stopped_process_is_outwaited(crew: Crew) -> None:
     crew.shop.order("TEAPOT")
     crew.strike("transaction.done:1:stop")
     crew.publish("TEAPOT")
-    until(lambda: len(crew.struck()) == 1, crew.stack.tail("worker"))
+    until(lambda: len(crew.struck()) == 1, lambda: crew.stack.tail("worker"))
     [struck] = crew.struck()
     pid = int(struck.suffix[1:])
     crew.publish("TEAPOT")
     try:
-        until(lambda: crew.moves() == ["TEAPOT"], crew.stack.tail("worker"), 60)
+        until(lambda: crew.moves() == ["TEAPOT"], lambda: crew.stack.tail("worker"), 60)
     finally:
         os.kill(pid, signal.SIGCONT)
-    until(lambda: crew.shop.rows(notifications)[0].deliveries >= 2, crew.stack.tail("worker"), 60)
+    until(lambda: crew.shop.rows(notifications)[0].deliveries >= 2, lambda: crew.stack.tail("worker"), 60)
 
     assert crew.moves() == ["TEAPOT"]
     assert crew.shop.state("TEAPOT") == ("paid", 1000, 0)

@@ -73,12 +73,12 @@ def test_exactly_what_a_purge_took_is_told(
                     time.sleep(1)
                     purged.append(connection.default_channel.queue_purge("paidonce.apply"))
                 known = len(seen(shop))
-                until(lambda known=known: len(seen(shop)) > known + 50, own.tail("worker"))
+                until(lambda known=known: len(seen(shop)) > known + 50, lambda: own.tail("worker"))
 
         answers = post_during(own.url, purge_twice, clients=4)
         time.sleep(PATIENCE + 1)
         answers |= post(own.url, 8)
-        until(lambda: told(shop) == len(accepted(answers) - seen(shop)) > 0, own.tail("worker"))
+        until(lambda: told(shop) == len(accepted(answers) - seen(shop)) > 0, lambda: own.tail("worker"))
 
     assert all(purged)
     assert told(shop) == len(accepted(answers) - seen(shop))
@@ -97,13 +97,13 @@ def test_a_broker_that_loses_its_disk_is_told_to_the_last_notification(
         own.start("web", "worker", "beat")
         own.wait_ready()
         answers = post(own.url, 20)
-        until(lambda: accepted(answers) <= seen(shop), own.tail("worker"))
+        until(lambda: accepted(answers) <= seen(shop), lambda: own.tail("worker"))
         with stopped(own, "worker"):
             answers |= post_during(own.url, node.lose_everything, clients=4)
-        until(lambda: len(seen(shop)) > 40, own.tail("worker"))
+        until(lambda: len(seen(shop)) > 40, lambda: own.tail("worker"))
         time.sleep(PATIENCE + VISIBILITY + 1)
         answers |= post(own.url, 8)
-        until(lambda: told(shop) == len(accepted(answers) - seen(shop)) > 0, own.tail("worker"))
+        until(lambda: told(shop) == len(accepted(answers) - seen(shop)) > 0, lambda: own.tail("worker"))
 
     assert told(shop) == len(accepted(answers) - seen(shop))
 
@@ -146,7 +146,7 @@ def test_killed_workers_are_no_loss(
         answers = post_during(own.url, kill_workers, clients=4)
         watch_for(PATIENCE + 1)
         answers |= post(own.url, 8)
-        until(lambda: accepted(answers) <= seen(shop), own.tail("worker"))
+        until(lambda: accepted(answers) <= seen(shop), lambda: own.tail("worker"))
         watch_for(1)
 
     assert found == []

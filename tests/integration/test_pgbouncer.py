@@ -11,7 +11,7 @@ import pytest
 from chaos.ground import Ground, find, wait_for_port
 from chaos.processes import free_port
 from chaos.servers import ServerMissing
-from conftest import missing
+from missing import missing
 from running import stack, until
 from shop import Shop
 from sqlalchemy import make_url, text
@@ -95,7 +95,7 @@ def test_a_worker_through_a_pooler_applies_every_payment_once(
             link.send(payments[start : start + 4], 5)
             link.send(payments[start : start + 4], 5)
             time.sleep(0.02)
-        until(lambda: shop.counts()["ledger_entries"] == PAYMENTS, own.tail("worker"))
+        until(lambda: shop.counts()["ledger_entries"] == PAYMENTS, lambda: own.tail("worker"))
         until(lambda: sum(row.deliveries for row in shop.rows(notifications)) == 2 * PAYMENTS, "the repetitions")
         assert shop.statuses() == {"applied": PAYMENTS}
         said = own.tail("worker")
