@@ -8,6 +8,7 @@ PROFILE ?= smoke
 SEED ?= 1
 BROKER ?= rabbitmq
 MINUTES ?= 30
+JOBS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format bench chaos sabotage run clean
 
@@ -26,9 +27,10 @@ demo: install ## The whole path on this machine alone: embedded database and bro
 	$(BIN)/paidonce demo --orders $(ORDERS)
 
 # Coverage is held where every server is there; without them the tests that need them skip.
-test: install ## Every test; a missing server skips with its name, or fails where CI=true
+# Most of a test's time is waiting, so two at once cost nothing; a file stays with one process, for what it sets up once.
+test: install ## Every test, JOBS=2 at once; a missing server skips with its name, or fails where CI=true
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report $(if $(filter true,$(CI)),--fail-under=90)
 
