@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import age, doors, drains, floor, flow, report, servers
+from bench import age, capacity, doors, drains, floor, flow, report, servers, tables
 from bench.figure import Figure, Measure, is_whole, line, run_rounds
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stage import Stage
@@ -53,7 +53,13 @@ def main() -> int:
 
 def figures(sizes: Sizes) -> list[Figure]:
     """Every figure there is."""
-    return [*doors.figures(), *drains.figures(), *flow.figures(), *age.figures(sizes)]
+    return [
+        *doors.figures(),
+        *drains.figures(),
+        *flow.figures(),
+        *capacity.figures(sizes.cost_rates),
+        *age.figures(sizes),
+    ]
 
 
 def _measure(sizes: Sizes, wanted: list[Figure]) -> list[dict[str, Any]]:
@@ -65,7 +71,9 @@ def _measure(sizes: Sizes, wanted: list[Figure]) -> list[dict[str, Any]]:
         measures: list[Measure] = [
             *drains.measures(stage),
             *flow.measures(stage),
+            *capacity.measures(stage),
             *doors.measures(stage),
+            *tables.measures(stage),
             *age.measures(stage),
         ]
         values = run_rounds(measures, wanted, sizes.rounds)

@@ -6,7 +6,7 @@ from bench.figure import Figure, Measure, Place
 from bench.side import Side
 from bench.sizes import CONNECTIONS, PAIR_CONNECTIONS
 from bench.stage import Stage
-from bench.usage import megabytes
+from bench.usage import largest_child, megabytes
 
 #: The word in a figure's name, the unit, the word in what a load returns.
 _WORDS = (("answered", "1/s", "answered"), ("half within", "ms", "p50"), ("99 % within", "ms", "p99"))
@@ -32,8 +32,13 @@ def figures() -> list[Figure]:
     for word in ("answered", "applied"):
         name = f"receiver and worker together, {PAIR_CONNECTIONS} connections, {word}"
         found.append(Figure(name, "1/s", Place("our pair", word), Place("naive pair", word)))
-    memory = Place("our worker's memory", "pss"), Place("naive worker's memory", "pss")
-    return [*found, Figure("worker, memory of a process", "MB", *memory)]
+    for said, word in (
+        ("memory of a process, shared pages by share", "pss"),
+        ("RSS of its largest child", "rss"),
+    ):
+        memory = Place("our worker's memory", word), Place("naive worker's memory", word)
+        found.append(Figure(f"worker, {said}", "MB", *memory))
+    return found
 
 
 def measures(stage: Stage) -> list[Measure]:
@@ -68,6 +73,10 @@ def measures(stage: Stage) -> list[Measure]:
     ]
     found += [Measure(f"{word} pair", pair(side)) for word, side in both.items()]
     return found + [
-        Measure(f"{word} worker's memory", lambda side=side: {"pss": megabytes(side().worker)})  # type: ignore[misc]
+        Measure(f"{word} worker's memory", lambda side=side: _memory(side()))  # type: ignore[misc]
         for word, side in both.items()
     ]
+
+
+def _memory(side: Side) -> Mapping[str, float]:
+    return {"pss": megabytes(side.worker), "rss": largest_child(side.worker)}

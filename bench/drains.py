@@ -10,7 +10,6 @@ from bench.stage import Stage
 
 #: Packs in which duplicates and a hot order come; two of the larger size are in hand at once.
 _SMALL, _LARGE = 1, 50
-_BEST = f"our worker, packs of {PACKS[-1]}"
 
 
 def figures() -> list[Figure]:
@@ -20,15 +19,18 @@ def figures() -> list[Figure]:
         for pack in PACKS:
             places = Place(f"our worker, packs of {pack}", "applied"), Place(f"{peer} worker", "applied")
             found.append(Figure(f"worker, packs of {pack}, beside {peer}", "1/s", *places))
-    best = Place(_BEST, "applied")
     pgbench = f"beside pgbench, a transaction each, {floor.PGBENCH_CLIENTS} clients"
     sets = f"beside set-based SQL, {floor.SET_SIZE} per transaction, 1 connection"
-    for said, peer in ((pgbench, "pgbench"), (sets, "set-based")):
-        found.append(Figure(f"worker, packs of {PACKS[-1]}, {said}", "1/s", best, Place(peer, "applied")))
+    for pack in PACKS[2:]:
+        ours = Place(f"our worker, packs of {pack}", "applied")
+        for said, peer in ((pgbench, "pgbench"), (sets, "set-based")):
+            found.append(Figure(f"worker, packs of {pack}, {said}", "1/s", ours, Place(peer, "applied")))
     costs = Place(f"our worker, packs of {_LARGE}", "cpu"), Place("naive worker", "cpu")
     found.append(Figure("worker, cost of 1,000 in packs of 50", "CPU s", *costs))
     found.append(_beside_naive("backlog of packs of one", "our backlog", "naive backlog"))
     found.append(_beside_naive("duplicates alone, packs of 50", "our duplicates", "naive duplicates"))
+    first = Place("our duplicates", "applied"), Place(f"our worker, packs of {_LARGE}", "applied")
+    found.append(Figure("duplicates alone beside first deliveries, packs of 50", "1/s", *first))
     for pack in (_SMALL, _LARGE):
         found.append(_beside_naive(f"one hot order, packs of {pack}", f"our hot order, {pack}", "naive hot order"))
         lock = Place(f"our hot order with the lock, {pack}", "applied"), Place(f"our hot order, {pack}", "applied")
@@ -74,8 +76,8 @@ def measures(stage: Stage) -> list[Measure]:
     found += [
         Measure("pgbench", lambda: {"applied": floor.per_row(stage.bare, sizes.orders, sizes.seconds, stage.folder)}),
         Measure("set-based", lambda: {"applied": floor.set_based(stage.bare, sizes.orders, sizes.seconds)}),
-        Measure("our backlog", drain(ours, sizes.backlog)),
-        Measure("naive backlog", drain(naive, sizes.backlog)),
+        Measure("our backlog", drain(ours, sizes.backlog), once=True),
+        Measure("naive backlog", drain(naive, sizes.naive_backlog), once=True),
         Measure("our duplicates", again(ours, sizes.duplicates, _LARGE)),
         Measure("naive duplicates", again(naive, sizes.naive_drained, 1)),
         Measure("naive hot order", hot(naive, sizes.hot, 1)),

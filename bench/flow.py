@@ -4,6 +4,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import psycopg
@@ -38,7 +39,7 @@ def figures() -> list[Figure]:
 
 
 def measures(stage: Stage) -> list[Measure]:
-    """Latency in every round, the ladders too."""
+    """Latency in every round; the ladders once, they take minutes."""
     sizes = stage.sizes
 
     def latency(side: Side) -> Mapping[str, float]:
@@ -46,18 +47,20 @@ def measures(stage: Stage) -> list[Measure]:
         return {word: quantile(found.milliseconds, share) for _, word, share in _LATENCIES}
 
     def climb(side: Side, ladder: Sequence[int]) -> Mapping[str, float]:
-        held = 0
-        for rate in ladder:
-            if not _run(stage, side, rate, sizes.ladder_seconds).is_held:
-                break
-            held = rate
-        return {"held": held}
+        """Up until one is not held for some seconds, and down again until one is for a minute."""
+        held = list(takewhile(lambda rate: holds(side, rate, sizes.ladder_seconds), ladder))
+        while held and not holds(side, held[-1], sizes.held_seconds):
+            held.pop()
+        return {"held": held[-1] if held else 0}
+
+    def holds(side: Side, rate: int, seconds: float) -> bool:
+        return _run(stage, side, rate, seconds).is_held
 
     return [
         Measure("our flow", lambda: latency(stage.ours)),
         Measure("naive flow", lambda: latency(stage.naive)),
-        Measure("our ladder", lambda: climb(stage.ours, sizes.ladder)),
-        Measure("naive ladder", lambda: climb(stage.naive, sizes.naive_ladder)),
+        Measure("our ladder", lambda: climb(stage.ours, sizes.ladder), once=True),
+        Measure("naive ladder", lambda: climb(stage.naive, sizes.naive_ladder), once=True),
     ]
 
 

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench import capacity
 from bench.sizes import Sizes
 
 _BEGIN, _END = "<!-- figures: written by python -m bench --write docs -->", "<!-- end of figures -->"
+
+_MORE_IS_BETTER = ("1/s", "of 1")
 
 Lines = list[dict[str, Any]]
 
@@ -19,11 +22,17 @@ def write(lines: Lines, sizes: Sizes, folder: Path) -> None:
     """Renews performance.json, the part of performance.md between its marks, and performance.png with matplotlib."""
     machine = _machine(sizes)
     (folder / "performance.json").write_text(json.dumps({**machine, "figures": lines}, indent=1) + "\n")
-    page = folder / "performance.md"
+    _renew(folder / "performance.md", _table(lines, machine))
+    if needs := capacity.table(lines, sizes.cost_rates):
+        _renew(folder / "capacity.md", f"From the run at {machine['revision']} on {machine['day']}.\n\n{needs}")
+    _picture(lines, folder / "performance.png")
+
+
+def _renew(page: Path, said: str) -> None:
+    """What is between the marks of `page`, which has them."""
     before, _, rest = page.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    page.write_text(f"{before}{_BEGIN}\n\n{_table(lines, machine)}\n{_END}{after}")
-    _picture(lines, folder / "performance.png")
+    page.write_text(f"{before}{_BEGIN}\n\n{said}\n{_END}{after}")
 
 
 def _machine(sizes: Sizes) -> dict[str, Any]:
@@ -31,7 +40,7 @@ def _machine(sizes: Sizes) -> dict[str, Any]:
     return {
         "revision": revision.stdout.strip() or "unknown",
         "day": f"{datetime.now(UTC):%Y-%m-%d}",
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "rounds": sizes.rounds,
@@ -73,7 +82,7 @@ def _picture(lines: Lines, path: Path) -> None:
     shown = [line for line in reversed(lines) if line["ratio"]]
     canvas = Canvas(figsize=(10, 1.2 + 0.24 * len(shown)), layout="constrained")
     axes = canvas.subplots()
-    good = [(line["ratio"] > 1) == (line["unit"] == "1/s") for line in shown]
+    good = [(line["ratio"] > 1) == (line["unit"] in _MORE_IS_BETTER) for line in shown]
     axes.barh(
         [line["name"] for line in shown],
         [line["ratio"] - 1 for line in shown],

@@ -20,6 +20,7 @@ class Sizes:
     naive_drained: int
     dramatiq_drained: int
     backlog: int
+    naive_backlog: int
     duplicates: int
     hot: int
     #: Of a load, a pgbench run.
@@ -35,6 +36,11 @@ class Sizes:
     ladder: tuple[int, ...]
     naive_ladder: tuple[int, ...]
     ladder_seconds: float
+    #: Seconds for which the highest rate has to be held after all.
+    held_seconds: float
+    #: Rates (1/s) at which the cost of each part is counted, and for how long.
+    cost_rates: tuple[int, ...]
+    cost_seconds: float
     #: Rows of `notifications` that came before.
     grown: tuple[int, ...]
     #: Expired rows to purge.
@@ -47,19 +53,23 @@ FULL = Sizes(
     drained=(500, 3_000, 8_000, 12_000),
     naive_drained=600,
     dramatiq_drained=1_500,
-    backlog=2_000,
+    backlog=50_000,
+    naive_backlog=2_000,
     duplicates=4_000,
     hot=400,
     seconds=3.0,
     pair_seconds=6.0,
     requests=12_000,
     rsa_requests=3_000,
-    pair_requests=60_000,
+    pair_requests=45_000,
     flow_rate=100,
     flow_seconds=10.0,
-    ladder=(500, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000),
+    ladder=(500, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000, 5_000),
     naive_ladder=(100, 150, 200, 300, 400),
     ladder_seconds=4.0,
+    held_seconds=60.0,
+    cost_rates=(100, 1_000),
+    cost_seconds=15.0,
     grown=(10_000, 1_000_000, 10_000_000),
     expired=1_000_000,
 )
@@ -70,6 +80,7 @@ QUICK = Sizes(
     naive_drained=40,
     dramatiq_drained=60,
     backlog=60,
+    naive_backlog=60,
     duplicates=200,
     hot=30,
     seconds=1.0,
@@ -82,6 +93,9 @@ QUICK = Sizes(
     ladder=(50, 100),
     naive_ladder=(20, 40),
     ladder_seconds=1.0,
+    held_seconds=2.0,
+    cost_rates=(50, 100),
+    cost_seconds=1.0,
     grown=(1_000, 5_000),
     expired=5_000,
 )

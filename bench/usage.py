@@ -1,6 +1,8 @@
 """What processes cost: CPU time and memory of a process and all that it started, from /proc."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.chaos.processes import Process
@@ -13,6 +15,21 @@ def cpu_seconds(process: Process) -> float:
     return sum(sum(map(int, _stat(pid)[11:13])) for pid in group(process)) / _TICK
 
 
+def cpu_seconds_of_all(name: str) -> float:
+    """User and system time of every process of this name so far, and of their children that have ended.
+
+    A server that starts a process per connection has its time in the children; what ended is in the parent's account.
+    """
+    return sum(sum(map(int, fields[11:15])) for fields in _all_stats(name)) / _TICK
+
+
+def _all_stats(name: str) -> Iterator[list[str]]:
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):
+            if path.read_text().strip() == name:
+                yield _stat(int(path.parent.name))
+
+
 def megabytes(process: Process) -> float:
     """Memory of the group per process, shared pages by their share (PSS)."""
     pids = group(process)
@@ -21,7 +38,16 @@ def megabytes(process: Process) -> float:
 
 def resident(process: Process) -> float:
     """RSS of its first process, in megabytes."""
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return _resident(process.pid)
+
+
+def largest_child(process: Process) -> float:
+    """RSS of the largest process that it started, in megabytes."""
+    return max(_resident(pid) for pid in group(process) if pid != process.pid)
+
+
+def _resident(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def group(process: Process) -> list[int]:

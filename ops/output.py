@@ -9,8 +9,10 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
+#: A file or a pipe has no width: nothing is folded there, so that lines can be searched.
+_UNFOLDED = 1_000
 #: Answers.
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _UNFOLDED)
 #: Progress, warnings, and the one line that says what is wrong.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 

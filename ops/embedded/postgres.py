@@ -120,8 +120,10 @@ def _runtime_folder(place: Place) -> Path:
     """In the place; where a socket cannot be, a short one that only this place and user get."""
     if _fits(place.postgres):
         return place.data / "run"
-    name = hashlib.sha256(str(place.data).encode()).hexdigest()[:10]
-    return Path(tempfile.gettempdir()) / f"paidonce-{os.getuid()}-{name}"
+    name = f"paidonce-{os.getuid()}-{hashlib.sha256(str(place.data).encode()).hexdigest()[:10]}"
+    # TMPDIR may be as long as the place: a test's, a sandbox's.
+    own = Path(tempfile.gettempdir()) / name
+    return own if _fits(own) else Path("/tmp") / name
 
 
 def _fits(folder: Path) -> bool:
