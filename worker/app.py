@@ -8,6 +8,7 @@ from celery.signals import after_task_publish, setup_logging, worker_process_ini
 
 from worker import failpoint
 from worker.broker import transport_options, transport_url
+from worker.cold_stop import ColdStop
 from worker.quarantine import DeclareQueues
 from worker.settings import settings
 from worker.telemetry import configure_logging
@@ -15,7 +16,7 @@ from worker.telemetry import configure_logging
 app = Celery("paidonce", config_source="celeryconfig")
 app.conf.broker_url = transport_url(settings().broker_url)
 app.conf.broker_transport_options = transport_options(settings())
-app.steps["consumer"].add(DeclareQueues)
+app.steps["consumer"].update((DeclareQueues, ColdStop))
 
 
 @setup_logging.connect

@@ -123,7 +123,7 @@ def _runtime_folder(place: Place) -> Path:
     name = f"paidonce-{os.getuid()}-{hashlib.sha256(str(place.data).encode()).hexdigest()[:10]}"
     # TMPDIR may be as long as the place: a test's, a sandbox's.
     own = Path(tempfile.gettempdir()) / name
-    return own if _fits(own) else Path("/tmp") / name
+    return own if _fits(own) else Path("/tmp") / name  # noqa: S108 - _private refuses one that is not ours
 
 
 def _fits(folder: Path) -> bool:

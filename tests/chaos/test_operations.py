@@ -73,6 +73,46 @@ def test_a_shutdown_of_every_worker_under_load(traffic: Traffic, how: int) -> No
     assert -9 not in ended
 
 
+#: The worker, but SIGQUIT comes in the middle of its first write of a kind: with py-amqp's lock held, or half of a job
+#: written to a child.
+INTERRUPTED = """
+import os, signal
+import amqp.transport, billiard.connection
+from worker.app import app
+
+kind, acks = {kind!r}, b"\\x00\\x3c\\x00\\x50"
+
+def interrupted(owner, name, where):
+    write = getattr(owner, name)
+    def wrapper(self, data, *more):
+        if where(data, *more):
+            setattr(owner, name, write)
+            os.kill(os.getpid(), signal.SIGQUIT)
+        return write(self, data, *more)
+    setattr(owner, name, wrapper)
+
+if kind == "broker":
+    interrupted(amqp.transport._AbstractTransport, "write", lambda data: data[7:11] == acks)
+else:
+    interrupted(billiard.connection._ConnectionBase, "send_offset", lambda data, offset: len(data) > 1000)
+"""
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq"], indirect=True)
+@pytest.mark.parametrize("kind", ["broker", "child"])
+def test_a_cold_stop_in_the_middle_of_a_write(tmp_path: Path, traffic: Traffic, kind: str) -> None:
+    """Celery's own handler would wait for ever. The worker ends by itself, and the other goes on."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED.format(kind=kind))
+    struck = _worker_of("interrupted", tmp_path, traffic)
+    traffic.stack.workers[1] = struck
+    with traffic.stack.running():
+        with traffic.flowing():
+            until(lambda: not struck.is_running(), struck.log.read_text, GOOD_BYE)
+        traffic.wait_until_applied()
+    traffic.assert_all_is_well()
+    assert "does not end by itself" not in struck.log.read_text()
+
+
 TOMORROW = """
 from worker.app import app
 
@@ -88,10 +128,7 @@ def test_old_and_new_code_side_by_side(tmp_path: Path, traffic: Traffic) -> None
     done = tmp_path / "done"
     (tmp_path / "tomorrow.py").write_text(TOMORROW.format(done=str(done)))
     done.touch()
-    command = ["sh", "-c", _worker_line().replace("-A worker.app", "-A tomorrow")]
-    paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "PAIDONCE_WORKERS": "2"}
-    new = Process("new-worker", command, traffic.environment | paths, tmp_path)
-    traffic.stack.workers[1] = new
+    traffic.stack.workers[1] = _worker_of("tomorrow", tmp_path, traffic)
     settings = _settings(traffic)
     with traffic.stack.running():
         with traffic.flowing():
@@ -106,6 +143,13 @@ def test_old_and_new_code_side_by_side(tmp_path: Path, traffic: Traffic) -> None
     assert run()
     assert kept
     traffic.assert_all_is_well()
+
+
+def _worker_of(module: str, folder: Path, traffic: Traffic) -> Process:
+    """The Procfile's worker with an app of the test's own, in `folder`."""
+    command = ["sh", "-c", _worker_line().replace("-A worker.app", f"-A {module}")]
+    paths = {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "PAIDONCE_WORKERS": "2"}
+    return Process(f"{module}-worker", command, traffic.environment | paths, folder)
 
 
 def _worker_line() -> str:
