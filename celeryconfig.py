@@ -99,7 +99,7 @@ task_soft_time_limit = 780
 task_time_limit = 840
 #: Packs per child in hand, so that small ones can be gathered (worker/gathering.py). At most 1 MiB each; when
 #: the worker dies all of them are redelivered.
-worker_prefetch_multiplier = 32
+worker_prefetch_multiplier = 128
 #: A bound on leaks; recycling often has been a source of hangs (celery#3085).
 worker_max_tasks_per_child = 10_000
 worker_max_memory_per_child = 300_000

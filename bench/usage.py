@@ -11,8 +11,8 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(process: Process) -> float:
-    """User and system time of the whole group so far."""
-    return sum(sum(map(int, _stat(pid)[11:13])) for pid in group(process)) / _TICK
+    """User and system time of the whole group so far, and of its children that have ended: a worker renews them."""
+    return sum(sum(map(int, _stat(pid)[11:15])) for pid in group(process)) / _TICK
 
 
 def cpu_seconds_of_all(name: str) -> float:

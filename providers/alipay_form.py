@@ -56,13 +56,15 @@ def decoded(form: Mapping[bytes, bytes]) -> dict[str, str]:
     charset = form.get(b"charset", b"utf-8").lower()
     if charset not in (b"utf-8", b"gbk"):
         raise MalformedNotification("charset")
+    said = {name: value for name, value in form.items() if value}
     try:
-        text = {name.decode("ascii"): value.decode(charset.decode("ascii")) for name, value in form.items() if value}
+        # All at once, which costs a third: in neither charset is a NUL a part of another character.
+        texts = b"\0".join(said.values()).decode(charset.decode("ascii")).split("\0")
     except UnicodeDecodeError:
         raise MalformedNotification("charset") from None
-    if any("\0" in value for value in text.values()):
+    if said and len(texts) != len(said):
         raise MalformedNotification("nul")
-    return text
+    return dict(zip(b"\0".join(said).decode("ascii").split("\0"), texts, strict=True)) if said else {}
 
 
 def kind_of(form: Form) -> EventKind:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import orjson
+
 from domain.errors import BadAmount, MalformedNotification
 from domain.event import SIGNS, EventKind
 from domain.money import checked_currency, checked_minor
@@ -15,7 +17,7 @@ from domain.money import checked_currency, checked_minor
 LONGEST_ID = 255
 #: Kinds that undo something of a payment which an event of its own brought.
 _OF_A_PAYMENT = SIGNS.keys() - {EventKind.PAYMENT}
-#: json.dumps would make an encoder for each call.
+#: For what orjson refuses; it is a fifth as fast.
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=repr, check_circular=False)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -94,4 +96,8 @@ def unix_moment(value: object) -> datetime | None:
 
 def digest(said: object) -> str:
     """sha256 (hex) over a canonical form of what a notification says: the order of keys and spaces do not count."""
-    return hashlib.sha256(_encoder.encode(said).encode("ascii")).hexdigest()
+    try:
+        canonical = orjson.dumps(said, repr, orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer of more than 64 bits, which a strict reader still takes
+        canonical = _encoder.encode(said).encode("ascii")
+    return hashlib.sha256(canonical).hexdigest()

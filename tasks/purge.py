@@ -24,8 +24,6 @@ DAYS_AHEAD = 7
 WINDOW = 1000
 #: Seconds that one run may delete for. It keeps one child of the worker from packs; the next minute goes on.
 BUDGET = 5.0
-#: Seconds between two windows: traffic goes first.
-PAUSE = 0.005
 
 
 @shared_task(name="tasks.purge")
@@ -52,21 +50,26 @@ def purge_all(own: Context, now: datetime) -> int:
 def _delete_settled(own: Context, older_than: datetime) -> int:
     """From the smallest id on, until a whole window is young: ids rise with the time of receipt, but for a backlog."""
     deleted, after, until = 0, 0, monotonic() + BUDGET
-    while monotonic() < until:
+    while (began := monotonic()) < until:
         swept = run(own.engine, lambda c, after=after: _window(c, older_than, after), patience=0)  # type: ignore[misc]
         if swept is None or swept.last_id is None or not swept.old:
             break
         deleted, after = deleted + swept.deleted, swept.last_id
         failpoint.at("purge.window_done")
-        sleep(PAUSE)
+        _give_way(began)
     return deleted
 
 
 def _delete_relayed(own: Context, older_than: datetime) -> None:
     """Rows of the outbox go as payloads do: whoever consumes them has had days to ask again."""
     until = monotonic() + BUDGET
-    while run(own.engine, lambda c: _told(c, older_than), patience=0) == WINDOW and monotonic() < until:
-        sleep(PAUSE)
+    while (began := monotonic()) < until and run(own.engine, lambda c: _told(c, older_than), patience=0) == WINDOW:
+        _give_way(began)
+
+
+def _give_way(began: float) -> None:
+    """As long as the last window took: half of the time, at least, is the traffic's."""
+    sleep(monotonic() - began)
 
 
 def _told(connection: Connection, older_than: datetime) -> int:

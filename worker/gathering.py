@@ -7,6 +7,7 @@ requeues all of it. A pack that comes back travels alone, so that one which kill
 
 import re
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from kombu.message import Message
@@ -17,12 +18,11 @@ from worker.link import TASK
 GATHERED_TASK = "tasks.apply_packs"
 _EPOCH = re.compile(r"[0-9a-f]{32}")
 #: Packs in one task. Half of what a child may have in hand (worker_prefetch_multiplier), so that it never idles.
-MOST_PACKS = 16
+MOST_PACKS = 64
 #: Bytes in one task, and of a pack worth gathering: a larger one has its own transaction's worth.
 MOST_BYTES = 256 * 1024
 SMALL_BYTES = 64 * 1024
-#: Seconds that packs may wait for company while every child is busy. A bound, not a pause: a child that becomes free
-#: takes what is there.
+#: Seconds that packs may wait for company, whatever the last task took, and while every child is busy.
 LONGEST_WAIT = 0.05
 
 #: Seconds in which more may arrive before packs are handed on.
@@ -34,38 +34,57 @@ Handle = Callable[[Any], Any]
 class Gathering:
     """What has arrived and was not handed on yet. One for each connection, used by the event loop alone."""
 
-    def __init__(self, handle: Handle, loop: Any, children: int) -> None:
-        """`handle` is Celery's own way of taking a message; `loop` has call_later."""
+    def __init__(self, handle: Handle, loop: Any, children: int, clock: Callable[[], float] = monotonic) -> None:
+        """`handle` is Celery's own way of taking a message; `loop` has call_later; `clock` in seconds."""
         self._handle = handle
         self._loop = loop
         self._children = children
+        self._clock = clock
         self._waiting: list[Any] = []
         self._bytes = 0
         self._under_way = 0
+        #: When the first of those that wait arrived, and how long the last task took: so long they may wait.
+        self._since = self._patience = 0.0
+        self._is_watched = self._was_quiet = False
         self._seen = 0
 
     def take(self, message: Any) -> None:
-        """Hands `message` on: at once, or with others that arrive in the same breath."""
+        """Hands `message` on: with others that arrive in the same breath, or alone."""
         if not is_small(message):
             self._send([message])
             return
+        if not self._waiting:
+            self._since = self._clock()
         self._waiting.append(message)
         self._bytes += len(message.body)
         if len(self._waiting) >= MOST_PACKS or self._bytes >= MOST_BYTES:
             self._flush()
-        elif len(self._waiting) == 1:
-            self._look_again()
+        else:
+            self._watch()
 
-    def _look_again(self) -> None:
+    def _watch(self) -> None:
+        """Looks, breath by breath, whether more arrive."""
+        if not self._is_watched:
+            self._is_watched, self._was_quiet, self._seen = True, False, len(self._waiting)
+            self._look_later()
+
+    def _look_later(self) -> None:
         """A timer and not call_soon: what a callback adds to the hub waits there until the next event, for seconds."""
-        self._seen = len(self._waiting)
         self._loop.call_later(BREATH, self._look)
 
     def _look(self) -> None:
-        """Once nothing more arrives and a child is free."""
-        if len(self._waiting) > self._seen:
-            self._look_again()
-        elif self._under_way < self._children:
+        """Once nothing more has arrived for two breaths, or for as long as the last task took, a free child takes all.
+
+        Two, because the loop's timers come before its sockets: after a pause of the whole process the first breath is
+        always quiet, and the queue's next packs stand unread in the socket.
+        """
+        is_quiet = len(self._waiting) == self._seen
+        if self._waiting and not (is_quiet and self._was_quiet) and self._clock() < self._since + self._patience:
+            self._was_quiet, self._seen = is_quiet, len(self._waiting)
+            self._look_later()
+            return
+        self._is_watched = False
+        if self._under_way < self._children:
             self._flush()
         else:
             self._loop.call_later(LONGEST_WAIT, self._flush)
@@ -77,11 +96,15 @@ class Gathering:
 
     def _send(self, messages: list[Any]) -> None:
         self._under_way += 1
-        self._handle(Together(messages, self._ended))
+        began = self._clock()
+        self._handle(Together(messages, lambda: self._ended(began)))
 
-    def _ended(self) -> None:
+    def _ended(self, began: float) -> None:
+        """A child is free, and what was acknowledged makes room for more: they are worth a breath."""
         self._under_way -= 1
-        self._flush()
+        self._patience = min(self._clock() - began, LONGEST_WAIT)
+        if self._waiting:
+            self._watch()
 
 
 class Together(Message):

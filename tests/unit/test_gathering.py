@@ -15,19 +15,28 @@ from worker.link import TASK
 
 
 class Loop:
-    """An event loop that turns when told."""
+    """An event loop that turns when told, and a clock that it moves by a breath each time."""
 
     def __init__(self) -> None:
         self.later: list[tuple[float, Callable[[], object]]] = []
+        self.now = 0.0
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> None:
         self.later.append((seconds, callback))
 
     def turn(self) -> None:
-        while due := [callback for seconds, callback in self.later if seconds <= BREATH]:
-            self.later = [(seconds, callback) for seconds, callback in self.later if seconds > BREATH]
-            for callback in due:
-                callback()
+        """Until nothing is due in a breath."""
+        while self.breathe():
+            pass
+
+    def breathe(self) -> bool:
+        """What is due in a breath, once; whether anything was."""
+        due = [callback for seconds, callback in self.later if seconds <= BREATH]
+        self.later = [(seconds, callback) for seconds, callback in self.later if seconds > BREATH]
+        self.now += BREATH
+        for callback in due:
+            callback()
+        return bool(due)
 
 
 class Pack(Message):
@@ -73,7 +82,7 @@ def loop() -> Loop:
 @pytest.fixture
 def gathering(handed: list[Together], loop: Loop) -> Gathering:
     """For a worker with two children."""
-    return Gathering(handed.append, loop, children=2)
+    return Gathering(handed.append, loop, children=2, clock=lambda: loop.now)
 
 
 def test_what_arrives_in_one_breath_is_one_task(gathering: Gathering, handed: list[Together], loop: Loop) -> None:
@@ -189,6 +198,46 @@ def test_a_full_task_goes_at_once(gathering: Gathering, handed: list[Together]) 
     assert len(handed) == 1
 
 
+def sizes(handed: list[Together]) -> list[int]:
+    """Packs in each task."""
+    bodies = [json.loads(each.body) for each in handed if each.headers["task"] == GATHERED_TASK]
+    return [1] * (len(handed) - len(bodies)) + [len(body[0][0]) for body in bodies]
+
+
+def test_what_keeps_arriving_is_waited_for_as_long_as_the_last_task_took(
+    gathering: Gathering, handed: list[Together], loop: Loop
+) -> None:
+    """A transaction of one costs as much as one of five, and nobody waits much longer than for its own."""
+    gathering.take(pack())
+    loop.breathe()
+    loop.now += 4.5 * BREATH
+    handed[0].ack_log_error(None, ())
+
+    for _ in range(6):
+        gathering.take(pack())
+        loop.breathe()
+
+    assert sizes(handed) == [1, 5]
+
+
+def test_one_quiet_breath_is_not_the_end_of_a_backlog(gathering: Gathering, handed: list[Together], loop: Loop) -> None:
+    """After a pause of the process its timers come first, and the packs that arrived meanwhile stand in the socket."""
+    gathering.take(pack())
+    loop.turn()
+    loop.now += 50 * BREATH
+    handed[0].ack_log_error(None, ())
+
+    gathering.take(pack())
+    loop.breathe()
+    gathering.take(pack())
+    loop.breathe()
+    assert len(handed) == 1
+    loop.breathe()
+    loop.breathe()
+
+    assert sizes(handed) == [1, 2]
+
+
 def test_while_every_child_is_busy_packs_wait_for_company(
     gathering: Gathering, handed: list[Together], loop: Loop
 ) -> None:
@@ -203,7 +252,8 @@ def test_while_every_child_is_busy_packs_wait_for_company(
     assert len(handed) == 2
 
     handed[0].ack_log_error(None, ())
-    assert len(json.loads(handed[2].body)[0][0]) == 2
+    loop.turn()
+    assert sizes(handed) == [1, 1, 2]
     gathering.take(pack())
     loop.turn()
     assert len(handed) == 3

@@ -74,6 +74,30 @@ def test_a_whole_pack_wakes_the_event_loop_once(monkeypatch: pytest.MonkeyPatch)
     assert asyncio.run(settle()) == 1
 
 
+def test_after_a_lone_envelope_nothing_waits_and_after_company_a_pack_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as the last confirm took, GATHER_SECONDS at the most: a sender alone is never slowed down."""
+    pauses: list[float] = []
+    now = itertools.count()
+    monkeypatch.setattr(publisher_module, "sleep", pauses.append)
+    monkeypatch.setattr(publisher_module, "monotonic", lambda: next(now) * 0.001)
+    publisher = not_started()
+    monkeypatch.setattr(publisher, "_deliver", lambda *_: None)
+
+    async def send(*sizes: int) -> list[float]:
+        pauses.clear()
+        for size in sizes:
+            for _ in range(size):
+                confirm = asyncio.get_running_loop().create_future()
+                publisher._queue.put(publisher_module.Waiting(b"{}", confirm))
+            publisher._send(publisher._next_pack())
+        return [round(pause, 6) for pause in pauses]
+
+    assert asyncio.run(send(1, 1, 2)) == []
+    assert asyncio.run(send(1, 2, 1)) == [0.001, 0.001]
+    monkeypatch.setattr(publisher_module, "monotonic", lambda: next(now))
+    assert asyncio.run(send(2, 1, 1)) == [publisher_module.GATHER_SECONDS]
+
+
 def test_a_broker_that_would_lose_messages_stops_the_start() -> None:
     """Other transports take a message off the broker before anybody has done its work."""
     publisher = Publisher(Settings(broker_url="sqs://eu-west-1"))
