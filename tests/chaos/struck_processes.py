@@ -1,17 +1,17 @@
 """Faults of our own processes: killed, stopped for a while, asked to end."""
 
 import asyncio
-import glob
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM
 
 from .processes import Process
 from .target import Target, between, pick
 
 #: Seconds by which a clock jumps, and where Debian's package `faketime` has what makes it jump.
-JUMP, FAKETIME = 600, "/usr/lib/*/faketime/libfaketimeMT.so.1"
+JUMP, FAKETIME = 600, "*/faketime/libfaketimeMT.so.1"
 #: Seconds that a process is given for its good-bye; a platform gives 45 (docs/adr/0009).
 GOOD_BYE = 45
 
@@ -80,13 +80,13 @@ async def _jump(target: Target, choice: float) -> bool:
 
     Started anew, because the library is loaded at the start. Left out where it is not on this machine.
     """
-    library = next(glob.iglob(FAKETIME), None)
+    library = next(Path("/usr/lib").glob(FAKETIME), None)
     victims = [*target.stack.receivers, *target.stack.workers, *target.stack.beats]
     if library is None or not victims:
         return False
     victim, seconds = pick(victims, choice), JUMP if choice * 10 % 1 < 0.5 else -JUMP
     async with target.alone(victim.name):
-        victim.told = {"LD_PRELOAD": library, "FAKETIME": f"{seconds:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        victim.told = {"LD_PRELOAD": str(library), "FAKETIME": f"{seconds:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         await asyncio.to_thread(victim.kill)
         await asyncio.sleep(between(choice, 5.0, target.longest_stop))
         victim.told = {}
