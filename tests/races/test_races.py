@@ -1,20 +1,26 @@
 """Races with threads and a barrier, each thread with its own connection, on a real PostgreSQL."""
 
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis
 from at_once import at_once
+from failpoints.children import DONE, Child, stop_at
 from shop import Shop
 from sqlalchemy import Engine
 
 from domain.event import EventKind
 from domain.verdict import Verdict
 from models import ledger_entries, notifications, transitions
+from ops.audit import violations
 from tasks.purge import purge_all
 from tasks.redrive import redrive_batch
+from worker.database import build_engine
 from worker.lock import OrderLock
 
 #: PostgreSQL's usual 100 connections leave room for 50 and the rest of the suite.
@@ -182,6 +188,39 @@ def test_correctness_never_rests_on_the_order_lock(
 
     assert verdicts == {Verdict.APPLIED: 1, Verdict.DUPLICATE_PAYMENT: 1, Verdict.DUPLICATE: 14}
     assert shop.state("TEAPOT") == ("paid", 1000, 0)
+
+
+def test_a_holder_paused_beyond_its_ttl_takes_nothing_from_the_next(
+    database: Engine, redis_server: str, redis_prefix: str, tmp_path: Path
+) -> None:
+    """It stands still with the order lock granted, the lock runs out, another payment is applied; then it goes on."""
+    shop = Shop(database, lock=OrderLock(redis_server, 0.2, redis_prefix))
+    shop.order("TEAPOT")
+    paused, other = shop.payment("TEAPOT"), shop.payment("TEAPOT")
+    plan = tmp_path / "plan"
+    plan.write_text("apply.notifications_locked:1:stop")
+
+    def work() -> None:
+        engine = build_engine(database.url.render_as_string(hide_password=False))
+        Shop(engine, lock=OrderLock(redis_server, 0.2, redis_prefix)).apply(paused)
+
+    holder = Child(work, plan)
+    try:
+        assert stop_at(holder, plan)
+        time.sleep(0.3)
+        verdicts = shop.apply(other)
+        holder.send(signal.SIGCONT)
+        code = holder.end()
+    finally:
+        holder.bury()
+
+    assert (+verdicts, code) == ({Verdict.APPLIED: 1}, DONE)
+    assert shop.statuses() == {"applied": 1, "duplicate_payment": 1}
+    assert shop.state("TEAPOT") == ("paid", 1000, 0)
+    with redis.Redis.from_url(redis_server) as client:
+        assert list(client.scan_iter(f"{redis_prefix}*")) == []
+    with database.connect() as connection:
+        assert not any(violations(connection).values())
 
 
 def test_the_order_lock_excludes_and_gives_back_only_its_own(redis_server: str, redis_prefix: str) -> None:
