@@ -13,11 +13,11 @@ from bench.load import PATIENCE, steady
 from bench.payments import ACCOUNT, write_requests
 from bench.side import Side, one
 from bench.stage import Stage
-from bench.usage import cpu_seconds, cpu_seconds_of_all
+from bench.usage import SERVERS, cpu_seconds, cpu_seconds_of_all
 
 #: The parts whose CPU time is counted; the servers by the name of their processes, whoever else uses them meanwhile.
 PARTS = ("receiver", "worker", "beat", "PostgreSQL", "RabbitMQ")
-_SERVERS = {"PostgreSQL": "postgres", "RabbitMQ": "beam.smp"}
+_SERVERS = {"PostgreSQL": SERVERS["postgres"], "RabbitMQ": SERVERS["rabbitmq"]}
 #: What else is counted for 1,000: bytes of WAL, bytes by which the database grew, packs.
 _KILOBYTES = ("WAL", "disk")
 #: Rates (1/s) that docs/capacity.md answers for.

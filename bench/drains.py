@@ -27,6 +27,12 @@ def figures() -> list[Figure]:
             found.append(Figure(f"worker, packs of {pack}, {said}", "1/s", ours, Place(peer, "applied")))
     costs = Place(f"our worker, packs of {_LARGE}", "cpu"), Place("naive worker", "cpu")
     found.append(Figure("worker, cost of 1,000 in packs of 50", "CPU s", *costs))
+    for part, said in (("postgres", "PostgreSQL's part"), ("rabbitmq", "RabbitMQ's part")):
+        places = Place(f"our worker, packs of {_LARGE}", part), Place("naive worker", part)
+        found.append(Figure(f"worker, cost of 1,000 in packs of 50, {said}", "CPU s", *places))
+    for peer in ("pgbench", "set-based"):
+        places = Place(f"our worker, packs of {_LARGE}", "postgres"), Place(peer, "postgres")
+        found.append(Figure(f"worker, cost of 1,000 in packs of 50, PostgreSQL's part beside {peer}", "CPU s", *places))
     found.append(_beside_naive("backlog of packs of one", "our backlog", "naive backlog"))
     found.append(_beside_naive("duplicates alone, packs of 50", "our duplicates", "naive duplicates"))
     first = Place("our duplicates", "applied"), Place(f"our worker, packs of {_LARGE}", "applied")
@@ -74,8 +80,8 @@ def measures(stage: Stage) -> list[Measure]:
     found.insert(1, Measure("naive worker", drain(naive, sizes.naive_drained)))
     found.insert(3, Measure("dramatiq worker", drain(lambda: stage.dramatiq, sizes.dramatiq_drained)))
     found += [
-        Measure("pgbench", lambda: {"applied": floor.per_row(stage.bare, sizes.orders, sizes.seconds, stage.folder)}),
-        Measure("set-based", lambda: {"applied": floor.set_based(stage.bare, sizes.orders, sizes.seconds)}),
+        Measure("pgbench", lambda: floor.per_row(stage.bare, sizes.orders, sizes.seconds, stage.folder)),
+        Measure("set-based", lambda: floor.set_based(stage.bare, sizes.orders, sizes.seconds)),
         Measure("our backlog", drain(ours, sizes.backlog), once=True),
         Measure("naive backlog", drain(naive, sizes.naive_backlog), once=True),
         Measure("our duplicates", again(ours, sizes.duplicates, _LARGE)),

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 
 from bench.payments import ACCOUNT, AMOUNT, CURRENCY
+from bench.usage import SERVERS, cpu_seconds_of_all
 
 PGBENCH_CLIENTS = 16
 SET_SIZE = 200
@@ -52,8 +53,11 @@ def pgbench_is_missing() -> str | None:
     return None if shutil.which("pgbench") else "pgbench is not on this machine"
 
 
-def per_row(database: str, orders: int, seconds: float, folder: Path) -> float:
-    """pgbench, prepared statements, one transaction per notification on 16 connections: notifications per second."""
+def per_row(database: str, orders: int, seconds: float, folder: Path) -> dict[str, float]:
+    """pgbench, prepared statements, one transaction per notification on 16 connections.
+
+    {applied (1/s), postgres (CPU seconds for 1,000)}.
+    """
     lines = [f"\\set o random(1, {orders})", "\\set n random(1, 1000000000000000)", "BEGIN;"]
     lines += [statement.replace("GIVEN", _ONE) + ";" for statement in STATEMENTS]
     script = folder / "per_row.sql"
@@ -61,18 +65,21 @@ def per_row(database: str, orders: int, seconds: float, folder: Path) -> float:
     _analyze(database)
     size = ["-c", str(PGBENCH_CLIENTS), "-j", "2", "-T", str(max(1, round(seconds)))]
     command = ["pgbench", "-n", "-M", "prepared", *size, "-f", str(script), database]
+    used = cpu_seconds_of_all(SERVERS["postgres"])
     end = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    used = cpu_seconds_of_all(SERVERS["postgres"]) - used
     found = re.search(r"^tps = ([0-9.]+)", end.stdout, re.MULTILINE)
     if end.returncode != 0 or found is None:
         raise RuntimeError(f"pgbench: {end.stderr.strip().splitlines()[-1:]}")
-    return float(found[1])
+    rate = float(found[1])
+    return {"applied": rate, "postgres": used / (rate * max(1, round(seconds))) * 1000}
 
 
-def set_based(database: str, orders: int, seconds: float) -> float:
-    """The same statements on arrays, one connection, 200 notifications per transaction: notifications per second."""
+def set_based(database: str, orders: int, seconds: float) -> dict[str, float]:
+    """The same statements on arrays, one connection, 200 notifications per transaction; figures as above."""
     statements = [statement.replace("GIVEN", _MANY).encode() for statement in STATEMENTS]
     _analyze(database)
-    done, began = 0, time.monotonic()
+    done, began, used = 0, time.monotonic(), cpu_seconds_of_all(SERVERS["postgres"])
     with psycopg.connect(database) as connection, connection.cursor() as cursor:
         while time.monotonic() - began < seconds:
             facts = _facts(orders)
@@ -82,7 +89,8 @@ def set_based(database: str, orders: int, seconds: float) -> float:
                     cursor.fetchall()
             connection.commit()
             done += SET_SIZE
-    return done / (time.monotonic() - began)
+    used = cpu_seconds_of_all(SERVERS["postgres"]) - used
+    return {"applied": done / (time.monotonic() - began), "postgres": used / done * 1000}
 
 
 def _analyze(database: str) -> None:

@@ -13,7 +13,7 @@ import psycopg
 
 from bench.load import PATIENCE, saturate
 from bench.payments import Payment, Payments
-from bench.usage import cpu_seconds, resident
+from bench.usage import SERVERS, cpu_seconds, cpu_seconds_of_all, resident
 from tests.chaos.processes import Process, wait_until_answered
 
 
@@ -87,8 +87,9 @@ class Side:
             yield connection
 
     def drain(self, payments: Sequence[Payment], pack: int, *, old: Sequence[Payment] = ()) -> dict[str, float]:
-        """{applied (1/s), cpu (seconds for 1,000)}, from when the worker may begin until the last one is seen applied.
+        """From when the worker may begin until the last one is seen applied: applied (1/s), and CPU seconds for 1,000.
 
+        {applied, cpu (the worker's), postgres, rabbitmq}.
         `old` were applied before, and stand in the queue in front of `payments`, in packs of the same size.
         """
         count = len(payments) + len(old)
@@ -99,10 +100,16 @@ class Side:
             self.fill(payments, pack if not old else 1)
             # As autovacuum does every minute: a table filled from nothing in seconds would keep its first plans.
             connection.execute(f"ANALYZE {self.table}, orders".encode())
-            used, began = cpu_seconds(self.worker), begin()
+            used, began = self._used(), begin()
             self.wait_for(connection, newest, len(payments))
             seconds = time.monotonic() - began
-            return {"applied": count / seconds, "cpu": (cpu_seconds(self.worker) - used) / count * 1000}
+            cost = {part: (now - used[part]) / count * 1000 for part, now in self._used().items()}
+            return {"applied": count / seconds, **cost}
+
+    def _used(self) -> dict[str, float]:
+        """CPU seconds so far: its worker's, and those of the servers, which nobody else keeps busy meanwhile."""
+        servers = {part: cpu_seconds_of_all(name) for part, name in SERVERS.items()}
+        return {"cpu": cpu_seconds(self.worker), **servers}
 
     @contextmanager
     def _held_back(self) -> Iterator[Callable[[], float]]:

@@ -50,7 +50,7 @@ class Sizes:
 FULL = Sizes(
     orders=1_000_000,
     rounds=3,
-    drained=(500, 3_000, 8_000, 12_000),
+    drained=(1_000, 4_000, 12_000, 12_000),
     naive_drained=600,
     dramatiq_drained=1_500,
     backlog=50_000,
@@ -64,7 +64,7 @@ FULL = Sizes(
     pair_requests=45_000,
     flow_rate=100,
     flow_seconds=10.0,
-    ladder=(500, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000, 5_000),
+    ladder=(500, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000),
     naive_ladder=(100, 150, 200, 300, 400),
     ladder_seconds=4.0,
     held_seconds=60.0,

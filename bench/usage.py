@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tests.chaos.processes import Process
 
+#: What the servers' processes are called.
+SERVERS = {"postgres": "postgres", "rabbitmq": "beam.smp"}
 _TICK = os.sysconf("SC_CLK_TCK")
 
 

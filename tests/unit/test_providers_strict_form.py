@@ -8,13 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import MalformedNotification
-from providers.strict_form import MOST_FIELDS, read_form
+from providers.strict_form import MOST_FIELDS, percent_decoded, read_form
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Za-z0-9_.-]{1,20}", fullmatch=True), st.binary(max_size=30), min_size=1))
 def test_what_a_usual_writer_wrote_is_read(form: dict[str, bytes]) -> None:
     """Any bytes survive: plus signs, percent signs, ampersands, other charsets."""
     assert read_form(urlencode(form).encode()) == {name.encode(): value for name, value in form.items()}
+
+
+@given(st.lists(st.sampled_from([*b"%%%%\\\\xuNU{}09afAFgz \n\xff\x80"]), max_size=40).map(bytes))
+def test_percent_signs_are_decoded_as_the_library_does(text: bytes) -> None:
+    """Half escapes, backslashes, what would be an escape of Python's own: every byte the same."""
+    assert percent_decoded(text) == unquote_to_bytes(text)
 
 
 @given(st.text(alphabet="ab=&%+236Dd", max_size=40))
