@@ -14,6 +14,7 @@ from ops.doctor.command import doctor
 from ops.embedded.up import up
 from ops.explain import explain
 from ops.foreseen import foreseen
+from ops.metrics import metrics
 from ops.migrate import migrate
 from ops.orders_import import import_orders
 from ops.replay import replay
@@ -43,6 +44,7 @@ app.command()(audit)
 app.command()(demo)
 app.command()(doctor)
 app.command()(explain)
+app.command()(metrics)
 app.command()(migrate)
 app.command()(replay)
 app.command()(simulate)

@@ -4,12 +4,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import kombu
 import pytest
+from click.testing import Result
 from provider_side import accepted, post, post_during
 from running import Stack, stack, until
 from shop import Shop
@@ -58,7 +59,7 @@ def details(shop: Shop) -> list[str]:
 
 
 def test_exactly_what_a_purge_took_is_told(
-    tmp_path: Path, database_url: str, database: Engine, rabbitmq_url: str
+    tmp_path: Path, database_url: str, database: Engine, rabbitmq_url: str, paidonce: Callable[..., Result]
 ) -> None:
     """The queue is purged under load, twice: beat opens cases that count every notification, and no other."""
     shop = Shop(database)
@@ -82,6 +83,7 @@ def test_exactly_what_a_purge_took_is_told(
 
     assert all(purged)
     assert told(shop) == len(accepted(answers) - seen(shop))
+    assert f"\npaidonce_lost_notifications {float(told(shop))}\n" in paidonce("metrics").stdout
     with database.connect() as connection:
         assert violations(connection, drained=True)["I1"] == len(details(shop)) >= 2
 
