@@ -58,6 +58,12 @@ def details(shop: Shop) -> list[str]:
     return [part for row in open_ones for part in row.detail.split("; ")]
 
 
+def missing(database: Engine) -> int:
+    """Gaps that the audit sees."""
+    with database.connect() as connection:
+        return violations(connection, drained=True)["I1"]
+
+
 def test_exactly_what_a_purge_took_is_told(
     tmp_path: Path, database_url: str, database: Engine, rabbitmq_url: str, paidonce: Callable[..., Result]
 ) -> None:
@@ -68,11 +74,17 @@ def test_exactly_what_a_purge_took_is_told(
         own.start("web", "worker", "beat")
         own.wait_ready()
 
+        def purge() -> bool:
+            with kombu.Connection(rabbitmq_url) as connection:
+                purged.append(connection.default_channel.queue_purge("paidonce.apply"))
+            return purged[-1] > 0
+
         def purge_twice() -> None:
             for _ in range(2):
-                with stopped(own, "worker"), kombu.Connection(rabbitmq_url) as connection:
-                    time.sleep(1)
-                    purged.append(connection.default_channel.queue_purge("paidonce.apply"))
+                # What a worker has in hand no purge can take, and it may have all of this.
+                own.kill("worker")
+                until(purge, "there is nothing to purge")
+                own.start("worker")
                 known = len(seen(shop))
                 until(lambda known=known: len(seen(shop)) > known + 50, lambda: own.tail("worker"))
 
@@ -81,11 +93,12 @@ def test_exactly_what_a_purge_took_is_told(
         answers |= post(own.url, 8)
         until(lambda: told(shop) == len(accepted(answers) - seen(shop)) > 0, lambda: own.tail("worker"))
 
-    assert all(purged)
+    assert sum(count > 0 for count in purged) == 2
     assert told(shop) == len(accepted(answers) - seen(shop))
     assert f"\npaidonce_lost_notifications {float(told(shop))}\n" in paidonce("metrics").stdout
-    with database.connect() as connection:
-        assert violations(connection, drained=True)["I1"] == len(details(shop)) >= 2
+    assert len(details(shop)) >= 2
+    # The audit excuses what is younger than ten seconds.
+    until(lambda: missing(database) == len(details(shop)), lambda: f"{missing(database)}, told are {details(shop)}")
 
 
 @pytest.mark.parametrize("broker", ["rabbitmq_node", "redis_node"])
