@@ -132,12 +132,13 @@ DELIVERY = (
             FROM notifications
             WHERE (status IN ('received', 'failed', 'parked')) <> (next_attempt_at IS NOT NULL)
             """,
-            # Past its time and still waiting: expire_overdue does not run. It may ask the provider for an hour.
+            # Past its time and still waiting: expire_overdue does not run. It may ask the provider for an hour; and
+            # where a pack lay in the queue for days, its row is young though its time has long been over.
             """
             SELECT id, status
             FROM notifications
             WHERE status IN ('received', 'failed', 'parked')
-              AND expires_at < now() - interval '2 hours'
+              AND greatest(expires_at, next_attempt_at) < now() - interval '2 hours'
               AND NOT overruled
             """,
             """

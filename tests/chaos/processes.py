@@ -35,8 +35,6 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
         #: Whether we ended it ourselves.
         self.was_killed = False
-        #: What it is told besides when it is started the next time.
-        self.told: Mapping[str, str] = {}
 
     def start(self) -> None:
         """Starts it, again after a kill."""
@@ -45,7 +43,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self._command,
                 cwd=self._folder,
-                env={**self._environment, **self.told},
+                env=self._environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -27,7 +27,6 @@ NIGHT: Mapping[str, int] = {
     "lock_crash": 10,
     "lock_flush": 4,
     "lock_pause": 10,
-    "clock_jump": 6,
 }
 #: Each kind once.
 ONCE: Mapping[str, int] = dict.fromkeys(NIGHT, 1)

@@ -45,7 +45,8 @@ class Sampler:
         began = time.monotonic()
         while not self._ended.wait(EVERY):
             for role, pid in self._everybody():
-                with suppress(OSError, ValueError):
+                # A process that is just ending has no memory to speak of.
+                with suppress(OSError, ValueError, IndexError):
                     rss = _resident(pid)
                     count = len([*Path(f"/proc/{pid}/fd").iterdir()])
                     self.samples[role, pid].append(Sample(time.monotonic() - began, rss, count))

@@ -4,14 +4,11 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM
 
 from .processes import Process
 from .target import Target, between, pick
 
-#: Seconds by which a clock jumps, and where Debian's package `faketime` has what makes it jump.
-JUMP, FAKETIME = 600, "*/faketime/libfaketimeMT.so.1"
 #: Seconds that a process is given for its good-bye; a platform gives 45 (docs/adr/0009).
 GOOD_BYE = 45
 
@@ -75,25 +72,6 @@ async def _end(target: Target, victim: Process, number: int) -> bool:
     return True
 
 
-async def _jump(target: Target, choice: float) -> bool:
-    """Ten minutes ahead or behind, for one process: it starts with another clock, and some seconds later with its own.
-
-    Started anew, because the library is loaded at the start. Left out where it is not on this machine.
-    """
-    library = next(Path("/usr/lib").glob(FAKETIME), None)
-    victims = [*target.stack.receivers, *target.stack.workers, *target.stack.beats]
-    if library is None or not victims:
-        return False
-    victim, seconds = pick(victims, choice), JUMP if choice * 10 % 1 < 0.5 else -JUMP
-    async with target.alone(victim.name):
-        victim.told = {"LD_PRELOAD": str(library), "FAKETIME": f"{seconds:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        await asyncio.to_thread(victim.kill)
-        await asyncio.sleep(between(choice, 5.0, target.longest_stop))
-        victim.told = {}
-        await asyncio.to_thread(victim.kill)
-    return True
-
-
 PROCESSES = {
     "worker_child_kill": _kill_child,
     "worker_kill": _kill("worker"),
@@ -104,5 +82,4 @@ PROCESSES = {
     "receiver_stop": _stop("receiver"),
     "receiver_sigterm": _end_receiver,
     "beat_kill": _kill("beat"),
-    "clock_jump": _jump,
 }

@@ -141,7 +141,10 @@ SABOTAGE = [
     (
         "I10",
         "its time ran out and nobody said so",
-        ["UPDATE notifications SET expires_at = now() - interval '3 h' WHERE status = 'parked'"],
+        [
+            "UPDATE notifications SET (expires_at, next_attempt_at) = (now() - interval '3 h', now() - interval '3 h')"
+            " WHERE status = 'parked'"
+        ],
     ),
     (
         "I10",

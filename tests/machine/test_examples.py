@@ -1,7 +1,8 @@
 """What the machine found, as the shortest story of each."""
 
 import pytest
-from mortal import Mortal, Parcel
+from fate import Fate, How
+from mortal import DEADLINE, Mortal, Parcel
 from saying import AMOUNT, HOOKS, Said
 from seen import Look
 from shop import ACCOUNT
@@ -58,6 +59,20 @@ def test_a_late_payment_of_the_wrong_amount_is_let_in_by_nobody(told: Story) -> 
     assert [(entry.transaction_id, entry.standing) for entry in told.look().ledger_entries][1:] == [
         ("pi_1", "suspense")
     ]
+
+
+def test_a_pack_that_lay_in_the_queue_beyond_its_time_may_die_in_its_first_attempt(told: Story) -> None:
+    """Its row is new and its time has long been over: nothing is stuck until the sweep has had its turn."""
+    facts = {"account": HOOKS, "notification_id": "evt_1", "order_no": "TEAPOT"}
+    said = Said(kind=K.PAYMENT, transaction_id="pi_1", amount=AMOUNT, **facts)
+    told.shop.clock = DEADLINE + 3 * 3600.0
+    parcel = Parcel(1, (said,), received=0.0)
+    for _ in range(2):
+        told.shop.deliver(parcel, redelivered=True, fate=Fate(How.KILLED, 5))
+
+    assert told.of("evt_1")[0] == "received"
+    told.shop.beat()
+    assert told.of("evt_1") == ("expired", "not_applied_in_time")
 
 
 @pytest.mark.parametrize("kind", [K.REFUND, K.CHARGEBACK, K.PAYMENT_REVERSAL])
