@@ -4,6 +4,7 @@ From it follows how many cores, how much log and how much disk a larger rate ask
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -27,8 +28,10 @@ _PLANNED = 0.6
 
 
 def figures(rates: Sequence[int]) -> list[Figure]:
-    """Each part's cost at each rate."""
-    found = []
+    """Each part's cost at each rate; and of everything, split over two databases and queues, beside one of each."""
+    found = [
+        Figure(f"1,000 notifications at {rates[1]:,}/s, two of everything beside one", "CPU s", *_split_places(rates))
+    ]
     for rate in rates:
         at, said = f"our cost at {rate}/s", f"1,000 notifications at {rate:,}/s"
         found += [Figure(f"{said}, {part}", "CPU s", Place(at, part)) for part in PARTS]
@@ -37,38 +40,66 @@ def figures(rates: Sequence[int]) -> list[Figure]:
     return found
 
 
+def _split_places(rates: Sequence[int]) -> tuple[Place, Place]:
+    return Place("our cost, split", "all"), Place(f"our cost at {rates[1]}/s", "all")
+
+
 def measures(stage: Stage) -> list[Measure]:
-    """In every round."""
-    return [
-        Measure(f"our cost at {rate}/s", lambda rate=rate: _cost(stage, stage.ours, rate))  # type: ignore[misc]
-        for rate in stage.sizes.cost_rates
+    """In every round; the split once, it starts everything twice."""
+    rates = stage.sizes.cost_rates
+    whole = [
+        Measure(f"our cost at {rate}/s", lambda rate=rate: _cost(stage, [stage.ours], rate))  # type: ignore[misc]
+        for rate in rates
     ]
+    return [*whole, Measure("our cost, split", lambda: _split(stage, rates[1]), once=True)]
 
 
-def _cost(stage: Stage, side: Side, rate: int) -> Mapping[str, float]:
-    payments = side.payments.take(int(rate * stage.sizes.cost_seconds))
-    requests = write_requests(payments, ACCOUNT, stage.folder / "requests")
-    side.open_door()
-    with side.connected() as connection:
-        newest, before = side.newest(connection), _counted(side, connection)
-        with side.beating():
-            said = steady(side.port, requests, rate).communicate(timeout=PATIENCE)[0]
-            side.wait_for(connection, newest, len(payments))
+def _split(stage: Stage, rate: int) -> Mapping[str, float]:
+    """Half of the accounts here, half there: two receivers, queues, workers and databases, half of the rate each."""
+    with stage.apart("first half") as first, stage.apart("second half") as second:
+        return _cost(stage, [first, second], rate)
+
+
+def _cost(stage: Stage, sides: Sequence[Side], rate: int) -> Mapping[str, float]:
+    """Of `rate` notifications a second, over `sides` in equal parts."""
+    share = rate // len(sides)
+    count = int(share * stage.sizes.cost_seconds)
+    with ExitStack() as stack:
+        requests = [
+            write_requests(side.payments.take(count), ACCOUNT, stage.folder / f"requests-{number}")
+            for number, side in enumerate(sides)
+        ]
+        connections = [stack.enter_context(side.connected()) for side in sides]
+        newest = [side.newest(connection) for side, connection in zip(sides, connections, strict=True)]
+        before = _counted(sides, connections)
+        with ExitStack() as beats:
+            for side in sides:
+                beats.enter_context(side.beating())
+            clients = [steady(side.port, path, share) for side, path in zip(sides, requests, strict=True)]
+            said = [client.communicate(timeout=PATIENCE)[0] for client in clients]
+            for side, connection, seen in zip(sides, connections, newest, strict=True):
+                side.wait_for(connection, seen, count)
         # What is written is read, vacuumed and checkpointed later by others: it is left out here.
-        after = _counted(side, connection)
-    if '"refused": 0' not in said:
+        after = _counted(sides, connections)
+    if not all('"refused": 0' in each for each in said):
         raise RuntimeError(f"not every delivery was answered with success: {said}")
-    return {word: (after[word] - before[word]) / len(payments) * 1000 for word in after}
+    cost = {word: (after[word] - before[word]) / (count * len(sides)) * 1000 for word in after}
+    return cost | {"all": sum(cost[part] for part in PARTS)}
 
 
-def _counted(side: Side, connection: psycopg.Connection[Any]) -> dict[str, float]:
-    own = {"receiver": side.open_door(), "worker": side.worker, "beat": side.beat}
+def _counted(sides: Sequence[Side], connections: Sequence[psycopg.Connection[Any]]) -> dict[str, float]:
+    """So far: the sides' processes and tables together, the servers once."""
+    own: dict[str, list[float]] = {"receiver": [], "worker": [], "beat": []}
+    for side in sides:
+        processes = {"receiver": side.open_door(), "worker": side.worker, "beat": side.beat}
+        for word, process in processes.items():
+            own[word].append(cpu_seconds(process) if process else 0.0)
     return {
-        **{word: cpu_seconds(process) for word, process in own.items() if process},
+        **{word: sum(seconds) for word, seconds in own.items()},
         **{word: cpu_seconds_of_all(name) for word, name in _SERVERS.items()},
-        "WAL": float(one(connection, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")) / 1000,
-        "disk": float(one(connection, "SELECT pg_database_size(current_database())")) / 1000,
-        "packs": float(one(connection, "SELECT coalesce(sum(numbers), 0) FROM packs")),
+        "WAL": float(one(connections[0], "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")) / 1000,
+        "disk": sum(float(one(each, "SELECT pg_database_size(current_database())")) for each in connections) / 1000,
+        "packs": sum(float(one(each, "SELECT coalesce(sum(numbers), 0) FROM packs")) for each in connections),
     }
 
 
