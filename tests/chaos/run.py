@@ -122,7 +122,11 @@ class Run:
         return environment, dialects
 
     async def _live(self, target: Target, provider: Provider) -> tuple[Struck, int, float]:
-        """Load and faults at once; then heal, and wait for what was not acknowledged; and the moment of the healing."""
+        """Load and faults at once; then heal, and wait for what was not acknowledged.
+
+        The last is the moment from which the drain counts: of the healing, or of the load's end where that is later.
+        """
+        began = time.monotonic()
         patience = PATIENCE + self.profile.longest_stop
         load = asyncio.create_task(provider.deliver(self.workload.planned, patience))
         late = asyncio.create_task(self._late_orders(target))
@@ -132,7 +136,7 @@ class Run:
         await late
         target.proxy.flow()
         await asyncio.to_thread(target.stack.heal)
-        healed = time.monotonic()
+        healed = max(time.monotonic(), began + self.profile.span)
         self.say("everything runs again")
         unacknowledged = await load
         await strangers
