@@ -43,7 +43,7 @@ class Gathering:
         self._waiting: list[Any] = []
         self._bytes = 0
         self._under_way = 0
-        #: When the first of those that wait arrived, and how long the last task took: so long they may wait.
+        #: When the first of those that wait arrived, and how long the last gathered task took: so long they may wait.
         self._since = self._patience = 0.0
         self._is_watched = self._was_quiet = False
         self._seen = 0
@@ -51,7 +51,7 @@ class Gathering:
     def take(self, message: Any) -> None:
         """Hands `message` on: with others that arrive in the same breath, or alone."""
         if not is_small(message):
-            self._send([message])
+            self._send([message], self._ended)
             return
         if not self._waiting:
             self._since = self._clock()
@@ -92,17 +92,21 @@ class Gathering:
     def _flush(self) -> None:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
-            self._send(waiting)
+            began = self._clock()
+            self._send(waiting, lambda: self._gathered_ended(began))
 
-    def _send(self, messages: list[Any]) -> None:
+    def _send(self, messages: list[Any], ended: Callable[[], None]) -> None:
         self._under_way += 1
-        began = self._clock()
-        self._handle(Together(messages, lambda: self._ended(began)))
+        self._handle(Together(messages, ended))
 
-    def _ended(self, began: float) -> None:
+    def _gathered_ended(self, began: float) -> None:
+        """A chore's time says nothing about a pack's: the relay may take seconds."""
+        self._patience = min(self._clock() - began, LONGEST_WAIT)
+        self._ended()
+
+    def _ended(self) -> None:
         """A child is free, and what was acknowledged makes room for more: they are worth a breath."""
         self._under_way -= 1
-        self._patience = min(self._clock() - began, LONGEST_WAIT)
         if self._waiting:
             self._watch()
 

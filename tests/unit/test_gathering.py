@@ -220,6 +220,17 @@ def test_what_keeps_arriving_is_waited_for_as_long_as_the_last_task_took(
     assert sizes(handed) == [1, 5]
 
 
+def test_a_long_chore_makes_no_pack_wait(gathering: Gathering, handed: list[Together], loop: Loop) -> None:
+    """The outbox's relay may take seconds; packs that keep arriving are handed on as if it had not been."""
+    gathering.take(pack(task="tasks.relay_outbox"))
+    loop.now += 1000 * BREATH
+    handed[0].ack_log_error(None, ())
+    gathering.take(pack())
+    loop.breathe()
+
+    assert sizes(handed) == [1, 1]
+
+
 def test_one_quiet_breath_is_not_the_end_of_a_backlog(gathering: Gathering, handed: list[Together], loop: Loop) -> None:
     """After a pause of the process its timers come first, and the packs that arrived meanwhile stand in the socket."""
     gathering.take(pack())
