@@ -134,13 +134,14 @@ timezone = "UTC"
 beat_scheduler = "celery.beat:Scheduler"
 beat_max_loop_interval = 1
 
-#: Each task takes an advisory lock and is idempotent, so several beats are safe. `expires` (seconds) drops the repeats
-#: that piled up while no worker ran.
+#: Each task takes an advisory lock and is idempotent, so several beats are safe. Their queue bounds what piles up while
+#: no worker runs; `expires` would compare beat's clock with the worker's, and a worker ten seconds ahead runs nothing.
+#: worker/app.py gives them a clock that is never set back.
 beat_schedule = {
     # As late as this the rest of the shop hears of a payment. A run that finds nothing is one query by a partial index.
-    "relay-outbox": {"task": "tasks.relay_outbox", "schedule": 1.0, "options": {"expires": 5}},
-    "redrive": {"task": "tasks.redrive", "schedule": 2.0, "options": {"expires": 10}},
-    "expire-overdue": {"task": "tasks.expire_overdue", "schedule": 60.0, "options": {"expires": 120}},
-    "watch-packs": {"task": "tasks.watch_packs", "schedule": 15.0, "options": {"expires": 30}},
-    "purge": {"task": "tasks.purge", "schedule": 60.0, "options": {"expires": 60}},
+    "relay-outbox": {"task": "tasks.relay_outbox", "schedule": 1.0},
+    "redrive": {"task": "tasks.redrive", "schedule": 2.0},
+    "expire-overdue": {"task": "tasks.expire_overdue", "schedule": 60.0},
+    "watch-packs": {"task": "tasks.watch_packs", "schedule": 15.0},
+    "purge": {"task": "tasks.purge", "schedule": 60.0},
 }

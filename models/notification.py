@@ -80,8 +80,8 @@ notifications = Table(
 c = notifications.c
 
 _KEY = (c.provider, c.account, c.notification_id)
-#: What settling needs of a locked row.
-_HEAD = (c.id, *_KEY, c.digest, c.status, c.expires_at, c.attempts, c.overruled)
+#: What settling needs of a locked row, and the database's clock, which a worker's may be far from.
+_HEAD = (c.id, *_KEY, c.digest, c.status, c.expires_at, c.attempts, c.overruled, func.now().label("now"))
 NEW = (
     *_KEY,
     c.digest,
@@ -152,7 +152,7 @@ def insert_new(connection: Connection, rows: Sequence[dict[str, Any]]) -> Rows:
 
 
 def lock_notifications(connection: Connection, keys: Collection[tuple[str, str, str]]) -> Rows:
-    """SELECT .. FOR UPDATE of (provider, account, notification_id), sorted: id, key, digest, status, expires_at.
+    """SELECT .. FOR UPDATE of (provider, account, notification_id), sorted: id, key, digest, status, expires_at, now.
 
     A key may be missing: `purge` can delete between the insert and this. Missing is never "new": insert again.
     """

@@ -1,4 +1,7 @@
-"""What sweeps look for in `notifications`: rows to try again, rows whose time ran out, rows that may go."""
+"""What sweeps look for in `notifications`: rows to try again, rows whose time ran out, rows that may go.
+
+By the database's clock: a row that one worker wrote is another's to find.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,7 +19,7 @@ c = notifications.c
 _KEY = (c.provider, c.account, c.notification_id)
 
 
-def due(now: datetime, limit: int) -> Select[Any]:
+def due(limit: int) -> Select[Any]:
     """Rows to try again: a pause is over, or a parked row's order appeared or changed since it was decided.
 
     Rows that another worker holds are passed over: right for a sweep, and wrong for dedupe. A minute of overlap covers
@@ -26,14 +29,14 @@ def due(now: datetime, limit: int) -> Select[Any]:
         select(orders.c.id)
         .where(orders.c.account == c.account, orders.c.order_no == c.order_no)
         .where(orders.c.updated_at >= c.processed_at - timedelta(minutes=1))
-        .where(c.processed_at <= now - timedelta(seconds=1))
+        .where(c.processed_at <= func.now() - timedelta(seconds=1))
         .exists()
     )
-    waiting = c.status.in_([RECEIVED, Verdict.FAILED.value]) & (c.next_attempt_at <= now)
-    woken = (c.status == Verdict.PARKED.value) & ((c.next_attempt_at <= now) | changed)
+    waiting = c.status.in_([RECEIVED, Verdict.FAILED.value]) & (c.next_attempt_at <= func.now())
+    woken = (c.status == Verdict.PARKED.value) & ((c.next_attempt_at <= func.now()) | changed)
     return (
         select(notifications)
-        .where(c.next_attempt_at.is_not(None), c.status.in_(OPEN), or_(c.expires_at > now, c.overruled))
+        .where(c.next_attempt_at.is_not(None), c.status.in_(OPEN), or_(c.expires_at > func.now(), c.overruled))
         .where(or_(waiting, woken))
         # Longest unseen first; SKIP LOCKED never waits, so this order cannot deadlock.
         .order_by(c.processed_at.nulls_first())
@@ -42,11 +45,11 @@ def due(now: datetime, limit: int) -> Select[Any]:
     )
 
 
-def overdue(now: datetime, limit: int, aside: Sequence[int] = ()) -> Select[Any]:
+def overdue(limit: int, aside: Sequence[int] = ()) -> Select[Any]:
     """Open rows whose time ran out, locked, but for the ids `aside`; rows that another worker holds are passed over."""
     return (
         select(notifications)
-        .where(c.next_attempt_at.is_not(None), c.status.in_(OPEN), c.expires_at <= now, ~c.overruled)
+        .where(c.next_attempt_at.is_not(None), c.status.in_(OPEN), c.expires_at <= func.now(), ~c.overruled)
         .where(c.id.not_in(aside))
         .order_by(*_KEY)
         .limit(limit)

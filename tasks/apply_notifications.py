@@ -6,7 +6,7 @@ member that fails is isolated and the rest commits. Guarded by tests/races and t
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from domain.errors import DatabaseAway
 from domain.verdict import Verdict
 from models.case import open_cases
+from models.clock import database_time
 from models.notification import OPEN, count_deliveries, insert_new, lock_notifications
 from models.pack import Pack, count_delivery, mark_applied
 from models.payload import insert_payloads
@@ -108,18 +109,18 @@ def apply_pack(
     handlers: Run = Run.TOGETHER,
 ) -> Counter[Verdict]:
     """All of it in the caller's transaction. `handlers` as for settle."""
-    now = datetime.now(UTC)
     verdicts: Counter[Verdict] = Counter()
     if incoming:
-        verdicts = _apply_events(connection, own, incoming, now, handlers)
-    _keep_unreadable(connection, unreadable, now)
+        verdicts = _apply_events(connection, own, incoming, handlers)
+    if unreadable:
+        _keep_unreadable(connection, unreadable, database_time(connection))
     verdicts[Verdict.DEAD] += len(unreadable)
     mark_applied(connection, packs)
     return verdicts
 
 
 def _apply_events(
-    connection: Connection, own: Context, incoming: Sequence[Incoming], now: datetime, handlers: Run
+    connection: Connection, own: Context, incoming: Sequence[Incoming], handlers: Run
 ) -> Counter[Verdict]:
     firsts: dict[Key, Incoming] = {}
     for item in incoming:
@@ -135,6 +136,7 @@ def _apply_events(
         elif row.id not in new or item is not firsts[item.key]:
             deliveries[row.id] += 1
     payloads = [payload_row(firsts[key]) for key, row in rows.items() if row.id in new]
+    now = next(iter(rows.values())).now
     verdicts = settle(connection, own, _open(firsts, rows), now, payloads, handlers=handlers)
     count_deliveries(connection, deliveries)
     _keep_conflicts(connection, conflicts)

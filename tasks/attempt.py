@@ -1,13 +1,12 @@
 """Attempts are counted in the database and before the work, so that a death counts too."""
 
-from datetime import UTC, datetime
-
 import structlog
 from sqlalchemy import Connection, select
 
 from domain.errors import TransactionEnded
 from domain.verdict import Verdict
 from models.case import open_cases
+from models.clock import database_time
 from models.notification import (
     OPEN,
     event_of,
@@ -39,7 +38,7 @@ def begin_attempt(connection: Connection, own: Context, item: Incoming) -> int |
     if row.attempts >= own.settings.max_attempts:
         give_up(connection, row.id, row.last_error or "the process died")
         return None
-    due = datetime.now(UTC) + pause_after(row.attempts, own.settings.retry_base_seconds)
+    due = database_time(connection) + pause_after(row.attempts, own.settings.retry_base_seconds)
     record_attempts(connection, {row.id: due})
     return int(row.id)
 
@@ -58,7 +57,7 @@ def end_attempt(connection: Connection, own: Context, row_id: int, error: Except
     if row.attempts >= own.settings.max_attempts or isinstance(error, TransactionEnded):
         give_up(connection, row_id, said)
         return Verdict.DEAD
-    due = datetime.now(UTC) + pause_after(row.attempts, own.settings.retry_base_seconds)
+    due = database_time(connection) + pause_after(row.attempts, own.settings.retry_base_seconds)
     record_failure(connection, row_id, Verdict.FAILED, said, due)
     return Verdict.FAILED
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from time import monotonic, time
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from domain.finding import Finding, Testimony
 from domain.verdict import Verdict
+from models.clock import database_time
 from models.notification import lock_open
 from models.sweep import overdue
 from tasks.chore import alone
@@ -65,10 +66,10 @@ def expire(own: Context) -> Counter[Verdict]:
 
 def _batch(connection: Connection, own: Context, aside: list[int]) -> tuple[Counter[Verdict], list[Pending]]:
     """Settles overdue rows by the same code as a late delivery, but for those whose provider can be asked."""
-    now = datetime.now(UTC)
     if not alone(connection, "expire_overdue"):
         return Counter(), []
-    rows = pending_of(connection.execute(overdue(now, BATCH, aside)))
+    now = database_time(connection)
+    rows = pending_of(connection.execute(overdue(BATCH, aside)))
     askable = [item for item in rows if item.expires_at > now - ASKED_FOR and _can_be_asked(own, item)]
     others = [item for item in rows if item not in askable]
     return settle(connection, own, others, now), askable
@@ -89,10 +90,9 @@ def _by_the_providers_word(own: Context, item: Pending) -> Counter[Verdict]:
 
 def _settle_one(connection: Connection, own: Context, item: Pending, finding: Finding) -> Counter[Verdict]:
     """Unless somebody else settled it while the provider was asked."""
-    now = datetime.now(UTC)
     confirmed = finding.testimony is Testimony.CONFIRMED
     locked = [
         replace(each, confirmed=confirmed, overdue_reason=f"provider_says_{finding.detail}")
         for each in pending_of(lock_open(connection, item.row_id))
     ]
-    return settle(connection, own, locked, now)
+    return settle(connection, own, locked, database_time(connection))

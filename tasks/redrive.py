@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -11,6 +10,7 @@ from sqlalchemy import Connection
 
 from domain.errors import DatabaseAway
 from domain.verdict import Verdict
+from models.clock import database_time
 from models.notification import RECEIVED, notifications, record_attempts
 from models.sweep import due
 from tasks.attempt import end_attempt, give_up
@@ -76,12 +76,12 @@ def _look_at_one(own: Context, row_id: int) -> Counter[Verdict]:
 
 def _spend_attempt(connection: Connection, own: Context, row_id: int, error: Exception) -> Verdict:
     """A look is no attempt, unless it raises: counted only then."""
-    record_attempts(connection, {row_id: datetime.now(UTC)})
+    record_attempts(connection, {row_id: database_time(connection)})
     return end_attempt(connection, own, row_id, error)
 
 
 def _due_rows(connection: Connection, *statuses: str) -> Sequence[Any]:
-    statement = due(datetime.now(UTC), BATCH).where(notifications.c.status.in_(statuses))
+    statement = due(BATCH).where(notifications.c.status.in_(statuses))
     return connection.execute(statement).all()
 
 
@@ -89,7 +89,7 @@ def _settle_parked(connection: Connection, own: Context) -> Counter[Verdict]:
     if not alone(connection, "redrive"):
         return Counter()
     rows = _due_rows(connection, Verdict.PARKED)
-    return settle(connection, own, pending_of(rows), datetime.now(UTC), handlers=Run.LATER)
+    return settle(connection, own, pending_of(rows), database_time(connection), handlers=Run.LATER)
 
 
 def _due_ids(connection: Connection) -> list[int]:
@@ -116,15 +116,15 @@ def _begin_attempt(connection: Connection, own: Context, row_id: int) -> bool:
 
     Each before its own, and not for the batch at once: one that kills the process would spend the others' too.
     """
-    now = datetime.now(UTC)
-    still = due(now, 1).where(notifications.c.id == row_id, notifications.c.status.in_([RECEIVED, Verdict.FAILED]))
+    still = due(1).where(notifications.c.id == row_id, notifications.c.status.in_([RECEIVED, Verdict.FAILED]))
     row = connection.execute(still).one_or_none()
     if row is None:
         return False
     if row.attempts >= own.settings.max_attempts:
         give_up(connection, row.id, row.last_error or "the process died")
         return False
-    record_attempts(connection, {row.id: now + pause_after(row.attempts, own.settings.retry_base_seconds)})
+    again = database_time(connection) + pause_after(row.attempts, own.settings.retry_base_seconds)
+    record_attempts(connection, {row.id: again})
     return True
 
 
@@ -135,4 +135,4 @@ def _settle_one(connection: Connection, own: Context, row_id: int, handlers: Run
         .with_for_update()
     )
     rows = connection.execute(statement)
-    return settle(connection, own, pending_of(rows), datetime.now(UTC), handlers=handlers)
+    return settle(connection, own, pending_of(rows), database_time(connection), handlers=handlers)

@@ -17,8 +17,9 @@ from time import monotonic
 
 import structlog
 from celery import shared_task
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
+from models.clock import database_time
 from models.gap import MOST_FOLDED, Gap, fold, gaps, look_far
 from models.lost_pack import is_remembered, lost_packs, open_lost_packs, resolve_arrived, tell_anew, told
 from tasks.chore import alone
@@ -72,7 +73,7 @@ def _fold(connection: Connection) -> int:
     if not alone(connection, "watch_packs"):
         return 0
     look_far(connection)
-    return fold(connection, connection.execute(select(func.now())).scalar_one() - FOLDED_AFTER)
+    return fold(connection, database_time(connection) - FOLDED_AFTER)
 
 
 def _patience(own: Context) -> timedelta:

@@ -4,6 +4,7 @@ import gc
 from typing import Any
 
 from celery import Celery
+from celery.schedules import schedule
 from celery.signals import after_task_publish, setup_logging, worker_process_init
 
 from worker import failpoint
@@ -11,11 +12,16 @@ from worker.broker import transport_options, transport_url
 from worker.cold_stop import ColdStop
 from worker.quarantine import DeclareQueues
 from worker.settings import settings
+from worker.steady_clock import steady_time
 from worker.telemetry import configure_logging
 
 app = Celery("paidonce", config_source="celeryconfig")
 app.conf.broker_url = transport_url(settings().broker_url)
 app.conf.broker_transport_options = transport_options(settings())
+app.conf.beat_schedule = {
+    name: entry | {"schedule": schedule(entry["schedule"], nowfun=steady_time)}
+    for name, entry in app.conf.beat_schedule.items()
+}
 app.steps["consumer"].update((DeclareQueues, ColdStop))
 
 

@@ -11,6 +11,8 @@ class Broker(ABC):
     kind: str
     process: Process
     port: int
+    #: Whether what it confirmed is there after its disk was full.
+    keeps_with_a_full_disk = False
 
     @abstractmethod
     def start(self) -> None:
@@ -53,6 +55,11 @@ class Broker(ABC):
         self.process.kill()
         return True
 
+    def recover(self) -> None:
+        """Started again where it ended by itself."""
+        if not self.process.is_running():
+            self.start()
+
     def stop(self) -> None:
         """For good."""
         self.process.kill()
@@ -67,4 +74,8 @@ class Broker(ABC):
 
     def disk_alarm(self, *, on: bool) -> bool:
         """The same for want of disk."""
+        return False
+
+    def delete_empty_queue(self) -> bool:
+        """Deletes the queue of packs in a moment when it holds nothing, delivered packs counted; False: none came."""
         return False

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from .machine import Machines
 from .processes import Process
 from .servers import ServerMissing
 
@@ -25,6 +26,8 @@ class Ground:
         self.folder = folder
         self.user = _unprivileged()
         folder.chmod(0o755)
+        #: Under each server, and under whatever else stands on this ground.
+        self.machines = Machines(folder)
 
     def place(self, name: str) -> Path:
         """A data directory that the servers' user owns."""
@@ -40,7 +43,7 @@ class Ground:
 
     def process(self, name: str, command: Sequence[str], environment: Mapping[str, str], place: Path) -> Process:
         """A server's process, not started yet."""
-        return Process(name, command, environment, place, self.user)
+        return Process(name, command, environment, place, user=self.user, machine=self.machines.new(place.name))
 
 
 def find(binary: str, server: str) -> str:

@@ -44,6 +44,10 @@ class OwnPostgres:
     def start(self) -> None:
         """Starts it, again after a crash, and returns when it answers."""
         self.process.start()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it answers. Raises RuntimeError."""
         wait_for_port(self.port, self.process, RECOVERY)
         deadline = time.monotonic() + RECOVERY
         while time.monotonic() < deadline and self.process.is_running():
@@ -60,6 +64,13 @@ class OwnPostgres:
     def crash(self) -> None:
         """Every session ends at once and nothing is written any more: `pg_ctl stop -m immediate`."""
         self.process.ask(SIGQUIT, 20)
+
+    def recover(self) -> None:
+        """Started again where it ended by itself; returns when it answers."""
+        if self.process.is_running():
+            self.wait()
+        else:
+            self.start()
 
     def stop(self) -> None:
         """For good."""

@@ -9,6 +9,7 @@ import psycopg
 
 from .broker import Broker
 from .ground import Ground
+from .machine import Machines
 from .own_pgmq import OwnPgmq
 from .own_postgres import OwnPostgres
 from .own_rabbitmq import OwnRabbitMQ
@@ -32,6 +33,7 @@ class Servers:
     broker: Broker
     proxy: Proxy
     lock: OwnRedis | None
+    machines: Machines
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def own_servers(kind: str, folder: Path, *, with_lock: bool = True) -> Iterator[
         proxy = Proxy(broker.port)
         proxy.start()
         ending.callback(proxy.close)
-        yield Servers(postgres, broker, proxy, lock)
+        yield Servers(postgres, broker, proxy, lock, ground.machines)
 
 
 def insert_orders(database: str, orders: list[Order]) -> None:

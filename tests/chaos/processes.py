@@ -14,22 +14,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .machine import Machine
+
 ROOT = Path(__file__).parents[2]
 
 
 class Process:
     """One process with its children. Its output is appended to `<folder>/<name>.log`.
 
-    `user`: who it runs as, in `folder`; PostgreSQL refuses to run as root.
+    `user`: who it runs as, in `folder`; PostgreSQL refuses to run as root. `machine`: its clock and its disk.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, user: str | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        user: str | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.name = name
+        self.machine = machine
         self.log = folder / f"{name}.log"
         self._command = command
-        self._environment = _with_this_python(environment)
+        self._environment = _with_this_python({**environment, **(machine.environment if machine else {})})
         self._somebody: dict[str, Any] = as_user(user)
         self._folder = folder if user else ROOT
         self._popen: subprocess.Popen[bytes] | None = None
@@ -116,11 +126,13 @@ def as_user(user: str | None) -> dict[str, Any]:
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
 
 
-def from_procfile(kind: str, name: str, environment: Mapping[str, str], folder: Path) -> Process:
+def from_procfile(
+    kind: str, name: str, environment: Mapping[str, str], folder: Path, machine: Machine | None = None
+) -> Process:
     """Process `kind` ("web", "worker", "beat") with the very command of the Procfile."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     command = next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{kind}:"))
-    return Process(name, ["sh", "-c", command], environment, folder)
+    return Process(name, ["sh", "-c", command], environment, folder, machine=machine)
 
 
 def free_port() -> int:

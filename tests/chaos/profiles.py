@@ -14,13 +14,17 @@ NIGHT: Mapping[str, int] = {
     "receiver_stop": 20,
     "receiver_sigterm": 20,
     "beat_kill": 10,
+    "clock_jump": 6,
     "pg_terminate_backend": 300,
     "postgres_crash": 10,
+    "postgres_disk_full": 2,
     "broker_crash": 10,
     "broker_stop": 10,
     "broker_connections_closed": 30,
     "broker_memory_alarm": 3,
     "broker_disk_alarm": 3,
+    "broker_disk_full": 2,
+    "queue_deleted": 4,
     "network_stall": 40,
     "network_reset": 80,
     "network_one_way": 40,
@@ -31,7 +35,18 @@ NIGHT: Mapping[str, int] = {
 #: Each kind once.
 ONCE: Mapping[str, int] = dict.fromkeys(NIGHT, 1)
 #: For the test suite: without what takes long or is a variant of another.
-_FEW = ONCE | dict.fromkeys(("receiver_sigterm", "lock_flush", "lock_pause", "broker_disk_alarm", "receiver_stop"), 0)
+_FEW = ONCE | dict.fromkeys(
+    (
+        "receiver_sigterm",
+        "receiver_stop",
+        "lock_flush",
+        "lock_pause",
+        "broker_disk_alarm",
+        "broker_disk_full",
+        "postgres_disk_full",
+    ),
+    0,
+)
 #: kill -9 of processes alone, as any platform does: the servers stay up.
 KILLS = ("worker_child_kill", "worker_kill", "receiver_kill")
 

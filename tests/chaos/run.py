@@ -76,7 +76,7 @@ class Run:
     def _on(self, servers: Servers) -> Outcome:
         environment, dialects = self._environment(servers)
         sizes = {"receivers": self.profile.receivers, "workers": self.profile.workers, "beats": self.profile.beats}
-        stack = our_stack(environment, self.folder, **sizes)
+        stack = our_stack(environment, self.folder, machines=servers.machines, **sizes)
         journal = Journal(self.folder / "acknowledged")
         provider = Provider(dialects, stack.doors, journal, self.seed)
         longest = self.profile.longest_stop

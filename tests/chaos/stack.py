@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGCONT
 
+from .machine import Machines
 from .processes import Process, free_port, from_procfile, wait_until_answered
 
 #: Seconds that a supervisor takes at most.
@@ -98,16 +99,24 @@ class Stack:
 
 
 def our_stack(
-    environment: Mapping[str, str], folder: Path, *, receivers: int, workers: int, beats: int, children: int = 2
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    receivers: int,
+    workers: int,
+    beats: int,
+    children: int = 2,
+    machines: Machines | None = None,
 ) -> Stack:
-    """The product, by the Procfile's own commands."""
+    """The product, by the Procfile's own commands; each process on a machine of its own where there are `machines`."""
     both = {**environment, "PAIDONCE_WORKERS": str(children)}
     ports = [free_port() for _ in range(receivers)]
+
+    def process(kind: str, name: str, settings: Mapping[str, str]) -> Process:
+        return from_procfile(kind, name, settings, folder, machines.new(name) if machines else None)
+
     return Stack(
-        {
-            port: from_procfile("web", f"receiver-{number}", {**both, "PORT": str(port)}, folder)
-            for number, port in enumerate(ports)
-        },
-        [from_procfile("worker", f"worker-{number}", both, folder) for number in range(workers)],
-        [from_procfile("beat", f"beat-{number}", both, folder) for number in range(beats)],
+        {port: process("web", f"receiver-{number}", {**both, "PORT": str(port)}) for number, port in enumerate(ports)},
+        [process("worker", f"worker-{number}", both) for number in range(workers)],
+        [process("beat", f"beat-{number}", both) for number in range(beats)],
     )

@@ -11,6 +11,8 @@ from .target import Target, between, pick
 
 #: Seconds that a process is given for its good-bye; a platform gives 45 (docs/adr/0009).
 GOOD_BYE = 45
+#: Seconds by which a clock jumps.
+JUMP = 600
 
 
 async def _kill_child(target: Target, choice: float) -> bool:
@@ -41,13 +43,30 @@ def _stop(kind: str) -> Callable[[Target, float], Awaitable[bool]]:
     """It stands still, holding its locks and its packs, and then goes on as if nothing had been."""
 
     async def stop(target: Target, choice: float) -> bool:
-        victim = pick(target.stack.of(kind), choice)
-        victim.send(SIGSTOP)
-        await asyncio.sleep(between(choice, min(5.0, target.longest_stop / 2), target.longest_stop))
-        victim.send(SIGCONT)
+        async with target.alone(f"stopped {kind}"):
+            victim = pick(target.stack.of(kind), choice)
+            victim.send(SIGSTOP)
+            await asyncio.sleep(_a_while(target, choice))
+            victim.send(SIGCONT)
         return True
 
     return stop
+
+
+def _a_while(target: Target, choice: float) -> float:
+    return between(choice, min(5.0, target.longest_stop / 2), target.longest_stop)
+
+
+async def _set_clock(target: Target, choice: float) -> bool:
+    """One process' clock goes wrong, ahead or behind, and is set right again while it runs."""
+    victim = pick(target.stack.processes, choice)
+    if victim.machine is None:
+        return False
+    async with target.alone(f"clock of {victim.name}"):
+        victim.machine.set_clock(JUMP if choice * 13 % 1 < 0.5 else -JUMP)
+        await asyncio.sleep(_a_while(target, choice))
+        victim.machine.set_clock(0)
+    return True
 
 
 async def _end_warm(target: Target, choice: float) -> bool:
@@ -82,4 +101,5 @@ PROCESSES = {
     "receiver_stop": _stop("receiver"),
     "receiver_sigterm": _end_receiver,
     "beat_kill": _kill("beat"),
+    "clock_jump": _set_clock,
 }

@@ -8,6 +8,8 @@ from signal import SIGCONT, SIGSTOP
 
 import psycopg
 
+from .broker import Broker
+from .own_postgres import OwnPostgres
 from .own_redis import OwnRedis
 from .target import Target, between
 
@@ -47,7 +49,45 @@ async def _crash_postgres(target: Target, choice: float) -> bool:
     return True
 
 
+async def _fill_disk_of_postgres(target: Target, choice: float) -> bool:
+    async with target.alone("postgres"):
+        return await _fill_disk(target.postgres, target, choice)
+
+
 # ---- the broker
+
+
+async def _fill_disk_of_broker(target: Target, choice: float) -> bool:
+    async with target.alone("broker"):
+        return target.broker.keeps_with_a_full_disk and await _fill_disk(target.broker, target, choice)
+
+
+async def _fill_disk(server: Broker | OwnPostgres, target: Target, choice: float) -> bool:
+    """No file grows for a while. Whoever ended meanwhile is started again once there is room."""
+    machine = server.process.machine
+    if machine is None:
+        return False
+    machine.fill_disk(full=True)
+    await asyncio.sleep(between(choice, 3.0, min(20.0, target.longest_stop)))
+    machine.fill_disk(full=False)
+    await asyncio.to_thread(server.recover)
+    return True
+
+
+async def _delete_queue(target: Target, choice: float) -> bool:
+    """While it stands empty and nothing is on its way: what it holds would go with it, and only its provider knew."""
+    for _ in range(20):
+        async with target.alone("network"), target.alone("broker"), target.alone("stopped receiver"):
+            for receiver in target.stack.receivers:
+                receiver.send(SIGSTOP)
+            try:
+                if await asyncio.to_thread(target.broker.delete_empty_queue):
+                    return True
+            finally:
+                for receiver in target.stack.receivers:
+                    receiver.send(SIGCONT)
+        await asyncio.sleep(between(choice, 0.5, 1.5))
+    return False
 
 
 async def _crash_broker(target: Target, choice: float) -> bool:
@@ -143,11 +183,14 @@ def _crash_lock(lock: OwnRedis, choice: float) -> None:
 SERVERS = {
     "pg_terminate_backend": _end_backends,
     "postgres_crash": _crash_postgres,
+    "postgres_disk_full": _fill_disk_of_postgres,
     "broker_crash": _crash_broker,
     "broker_stop": _stop_broker,
     "broker_connections_closed": _cut_broker,
     "broker_memory_alarm": _memory_alarm,
     "broker_disk_alarm": _disk_alarm,
+    "broker_disk_full": _fill_disk_of_broker,
+    "queue_deleted": _delete_queue,
     "network_stall": _stall,
     "network_reset": _reset,
     "network_one_way": _one_way,

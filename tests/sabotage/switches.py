@@ -11,6 +11,7 @@ _WORKER = "tests/failpoints/test_worker_points.py::test_a_process_struck_at_a_po
 _RACES = "tests/races/test_races.py::{}"
 _APPLY = "tests/integration/test_apply_notifications.py::{}"
 _PUBLISHER = "tests/integration/test_publisher_rabbitmq.py::{}"
+_CLOCKS = "tests/chaos/test_wrong_clocks.py::{}"
 
 
 class Patch(NamedTuple):
@@ -194,11 +195,27 @@ SWITCHES = (
         (
             Patch(
                 "celeryconfig.py",
-                '    "redrive": {"task": "tasks.redrive", "schedule": 2.0, "options": {"expires": 10}},\n',
+                '    "redrive": {"task": "tasks.redrive", "schedule": 2.0},\n',
                 "",
             ),
         ),
         (_STACK.format("beat.sent-kill"),),
+    ),
+    Switch(
+        "beat goes by the wall clock",
+        (Patch("worker/app.py", ", nowfun=steady_time", ""),),
+        (_CLOCKS.format("test_a_beat_whose_clock_is_set_back_goes_on"),),
+    ),
+    Switch(
+        "workers go by their own clocks",
+        (
+            Patch(
+                "models/clock.py",
+                "connection.execute(select(func.now())).scalar_one()",
+                "datetime.now().astimezone()",
+            ),
+        ),
+        (_CLOCKS.format("test_a_worker_a_week_ahead_gives_up_nothing_and_does_its_chores"),),
     ),
     Switch(
         "database sessions shared across fork",
