@@ -149,17 +149,20 @@ class OwnRabbitMQ(Broker):
         return self._say("eval", _DELETE_EMPTY).strip() == "true"
 
     def _say(self, *words: str) -> str:
-        """What rabbitmqctl says. Raises RuntimeError: the node may be on its way down."""
-        end = subprocess.run(
-            [self._ctl, *words],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=self._place,
-            env=os.environ | self._own,
-            **as_user(self._user),
-        )
+        """What rabbitmqctl says. Raises RuntimeError: the node may be on its way down, or not answer for a minute."""
+        try:
+            end = subprocess.run(
+                [self._ctl, *words],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                cwd=self._place,
+                env=os.environ | self._own,
+                **as_user(self._user),
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"rabbitmqctl {words[0]}: no answer") from None
         if end.returncode:
             raise RuntimeError(f"rabbitmqctl {words[0]}: {end.stderr.strip()[:200]}")
         return end.stdout

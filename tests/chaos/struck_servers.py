@@ -115,10 +115,24 @@ async def _disk_alarm(target: Target, choice: float) -> bool:
 async def _alarm(target: Target, alarm: Callable[..., bool], choice: float) -> bool:
     """While it lasts nothing is taken: every delivery must be refused, and none acknowledged."""
     async with target.alone("broker"):
-        if not await asyncio.to_thread(alarm, on=True):
-            return False
-        await asyncio.sleep(between(choice, 3.0, min(20.0, target.longest_stop)))
-        return await asyncio.to_thread(alarm, on=False)
+        try:
+            if not await asyncio.to_thread(alarm, on=True):
+                return False
+            await asyncio.sleep(between(choice, 3.0, min(20.0, target.longest_stop)))
+        finally:
+            await asyncio.to_thread(_off, alarm)
+        return True
+
+
+def _off(alarm: Callable[..., bool]) -> None:
+    """Whatever it takes: a node that was asked and did not answer may have heard it all the same."""
+    for left in reversed(range(5)):
+        try:
+            alarm(on=False)
+            return
+        except RuntimeError:
+            if not left:
+                raise
 
 
 async def _stop_broker(target: Target, choice: float) -> bool:
