@@ -30,7 +30,7 @@ demo: install ## The whole path on this machine alone: embedded database and bro
 # Most of a test's time is waiting, so two at once cost nothing; a file stays with one process, for what it sets up once.
 test: install ## Every test, JOBS=2 at once; a missing server skips with its name, or fails where CI=true
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report $(if $(filter true,$(CI)),--fail-under=90)
 
