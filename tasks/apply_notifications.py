@@ -39,7 +39,7 @@ from tasks.pending import Pending
 from tasks.rows import case_row, said_by
 from tasks.settle import settle
 from worker import failpoint
-from worker.transaction import run
+from worker.transaction import is_in_the_way, run
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ def apply(
     """
     incoming, unreadable = read(envelopes, own.dialects)
     if redelivered is not False and _is_suspect(own, packs, redelivered):
-        return _one_by_one(own, incoming, unreadable, packs)
+        return _taken_apart(own, incoming, unreadable, packs, one_by_one=True)
     with own.hold({(item.envelope.account, item.event.order_no) for item in incoming if item.event.order_no}):
         try:
             verdicts = run(own.engine, lambda c: apply_pack(c, own, incoming, unreadable, packs), own.patience)
@@ -94,7 +94,8 @@ def apply(
             if redelivered is False:
                 # It may take long: seen, it is not taken for one that the broker lost.
                 _is_suspect(own, packs, redelivered)
-            verdicts = _one_by_one(own, incoming, unreadable, packs)
+            # Where others were in the way, every half with the row that all wait for would wait again.
+            verdicts = _taken_apart(own, incoming, unreadable, packs, one_by_one=is_in_the_way(error))
     log.info("packs applied", packs=len(packs), members=len(envelopes), applied=verdicts[Verdict.APPLIED])
     return verdicts
 
@@ -218,16 +219,46 @@ def _is_suspect(own: Context, packs: Sequence[Pack], redelivered: bool | None) -
     return any(deliveries >= SUSPECT_DELIVERIES for deliveries in seen)
 
 
-def _one_by_one(
-    own: Context, incoming: Sequence[Incoming], unreadable: Sequence[Unreadable], packs: Sequence[Pack]
+def _taken_apart(
+    own: Context,
+    incoming: Sequence[Incoming],
+    unreadable: Sequence[Unreadable],
+    packs: Sequence[Pack],
+    *,
+    one_by_one: bool,
 ) -> Counter[Verdict]:
-    """Each member alone, its attempt recorded before it is tried: one that kills the process ends `dead`."""
-    verdicts: Counter[Verdict] = Counter()
+    """By halves, until whoever raises is alone: one among many costs transactions by the logarithm of their number.
+
+    `one_by_one`: each alone at once, its attempt recorded before it is tried, so that one that kills the process ends
+    `dead`.
+    """
     failpoint.at("apply.taken_apart")
-    for item in incoming:
-        verdicts += _alone(own, item)
+    verdicts = _each_alone(own, incoming) if one_by_one or len(incoming) < 2 else _by_halves(own, incoming)
     run(own.engine, lambda c: apply_pack(c, own, [], unreadable, packs), own.patience)
     return verdicts
+
+
+def _each_alone(own: Context, incoming: Sequence[Incoming]) -> Counter[Verdict]:
+    return sum((_alone(own, item) for item in incoming), Counter[Verdict]())
+
+
+def _by_halves(own: Context, incoming: Sequence[Incoming]) -> Counter[Verdict]:
+    """`incoming` are two at least, and some of them raise."""
+    middle = len(incoming) // 2
+    return _half(own, incoming[:middle]) + _half(own, incoming[middle:])
+
+
+def _half(own: Context, incoming: Sequence[Incoming]) -> Counter[Verdict]:
+    if len(incoming) == 1:
+        return _alone(own, incoming[0])
+    try:
+        return run(own.engine, lambda c: apply_pack(c, own, incoming, [], []), own.patience)
+    except DatabaseAway:
+        raise
+    except Exception as error:  # noqa: BLE001 - one of them will say so when it is alone
+        if is_in_the_way(error):
+            return _each_alone(own, incoming)
+    return _by_halves(own, incoming)
 
 
 def _alone(own: Context, item: Incoming) -> Counter[Verdict]:

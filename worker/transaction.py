@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from domain.errors import DatabaseAway, EffectRaced, TransactionLost
+from domain.errors import DatabaseAway, EffectRaced, TransactionEnded, TransactionLost
 from worker import failpoint
 from worker.database import is_away, is_contention
 
@@ -47,6 +47,13 @@ def run(engine: Engine, work: Callable[[Connection], T], patience: float) -> T:
             if contended >= TRIES:
                 raise
         time.sleep(random.uniform(0.005, 0.05) * contended)  # noqa: S311 - spreads two losers, hides nothing
+
+
+def is_in_the_way(error: Exception) -> bool:
+    """Whether `run` raised it for what others did, or a handler to the transaction, and not for the work itself."""
+    return isinstance(error, EffectRaced | TransactionLost | TransactionEnded) or (
+        isinstance(error, DBAPIError) and is_contention(error)
+    )
 
 
 def _once(engine: Engine, work: Callable[[Connection], T]) -> T:

@@ -22,7 +22,7 @@ RECOVERY = 90
 _TOO_MUCH, _USUAL = "1000000GB", "50MB"
 
 
-#: For a second; `messages` of list_queues is seconds old, the queue's own count is not.
+#: For three seconds; `messages` of list_queues is seconds old, the queue's own count is not.
 _DELETE_EMPTY = """
 {ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"paidonce.apply">>)),
 Try = fun Again(0) -> false;
@@ -32,7 +32,7 @@ Try = fun Again(0) -> false;
                   _ -> timer:sleep(20), Again(Left - 1)
               end
       end,
-Try(50).
+Try(150).
 """
 
 

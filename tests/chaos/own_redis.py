@@ -80,9 +80,9 @@ class OwnRedis(Broker):
         return True
 
     def delete_empty_queue(self) -> bool:
-        """Looked at for a second; in one script, so that nobody comes between."""
+        """Looked at for three seconds; in one script, so that nobody comes between."""
         script = "return redis.call('XLEN', KEYS[1]) == 0 and redis.call('DEL', KEYS[1]) or 0"
-        for _ in range(50):
+        for _ in range(150):
             if self.client.eval(script, 1, _PREFIX + QUEUE):
                 return True
             time.sleep(0.02)

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from signal import SIGCONT, SIGSTOP
 
 import psycopg
@@ -75,9 +76,14 @@ async def _fill_disk(server: Broker | OwnPostgres, target: Target, choice: float
 
 
 async def _delete_queue(target: Target, choice: float) -> bool:
-    """While it stands empty and nothing is on its way: what it holds would go with it, and only its provider knew."""
-    for _ in range(20):
-        async with target.alone("network"), target.alone("broker"), target.alone("stopped receiver"):
+    """While it stands empty and nothing is on its way: what it holds would go with it, and only its provider knew.
+
+    Receivers stand still for some seconds, and no worker that stands still holds a pack meanwhile.
+    """
+    for _ in range(3):
+        async with AsyncExitStack() as held:
+            for what in ("stopped worker", "stopped receiver", "network", "broker"):
+                await held.enter_async_context(target.alone(what))
             for receiver in target.stack.receivers:
                 receiver.send(SIGSTOP)
             try:
@@ -86,7 +92,7 @@ async def _delete_queue(target: Target, choice: float) -> bool:
             finally:
                 for receiver in target.stack.receivers:
                     receiver.send(SIGCONT)
-        await asyncio.sleep(between(choice, 0.5, 1.5))
+        await asyncio.sleep(between(choice, 1.0, 5.0))
     return False
 
 

@@ -214,6 +214,25 @@ def test_one_bad_member_does_not_hold_its_pack_back(shop: Shop) -> None:
     assert failed.next_attempt_at is not None
 
 
+def test_one_bad_member_of_many_is_found_by_halves(shop: Shop) -> None:
+    """Not by a transaction for each: one in every pack would end what packs are for (chaos, nightly seed 1)."""
+    numbers = [shop.order(f"TEAPOT-{number}") for number in range(64)]
+    _poison(shop, numbers[37])
+    commits = 0
+
+    def count(_: Any) -> None:
+        nonlocal commits
+        commits += 1
+
+    event.listen(shop.engine, "commit", count)
+    verdicts = shop.apply(*map(shop.payment, numbers))
+
+    assert (verdicts[Verdict.APPLIED], verdicts[Verdict.FAILED]) == (63, 1)
+    assert [number for number in numbers if shop.state(number)[0] == "pending"] == [numbers[37]]
+    # Halves of 32, 16, 8, 4 and 2, its neighbour, its attempt and its failure, and the pack; its delivery was counted.
+    assert commits <= 16, commits
+
+
 def test_a_pack_that_keeps_coming_back_is_taken_apart(shop: Shop) -> None:
     """The third delivery tries each member alone, with its attempt recorded before."""
     shop.order("TEAPOT")

@@ -235,13 +235,13 @@ def test_a_pack_taken_apart_counts_as_seen(road: Road, monkeypatch: pytest.Monke
     with road.shop.engine.begin() as connection:
         connection.execute(text("ALTER TABLE notifications ADD CONSTRAINT never CHECK (order_no <> 'KETTLE')"))
 
-    def look(*_: object) -> Counter[Verdict]:
+    def look(*_: object, **__: object) -> Counter[Verdict]:
         road.deliver(road.send())
         road.fresh()
         assert road.lost() == []
         return Counter()
 
-    monkeypatch.setattr("tasks.apply_notifications._one_by_one", look)
+    monkeypatch.setattr("tasks.apply_notifications._taken_apart", look)
     road.deliver(([road.shop.payment("KETTLE")], facts))
 
     assert [row.number for row in road.shop.rows(packs) if row.applied_at is None] == [1]
