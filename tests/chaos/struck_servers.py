@@ -16,6 +16,8 @@ from .target import Target, between
 
 #: Backends of the database that one pg_terminate ends.
 BACKENDS = 2
+#: Seconds after its queue was deleted in which a broker is not struck.
+LET_LIVE = 10.0
 
 # ---- the database
 
@@ -78,7 +80,8 @@ async def _fill_disk(server: Broker | OwnPostgres, target: Target, choice: float
 async def _delete_queue(target: Target, choice: float) -> bool:
     """While it stands empty and nothing is on its way: what it holds would go with it, and only its provider knew.
 
-    Receivers stand still for some seconds, and no worker that stands still holds a pack meanwhile.
+    Receivers stand still for some seconds, and no worker that stands still holds a pack meanwhile. The broker is let
+    live for a while: RabbitMQ 3.10, killed a second after, had a queue that it could neither start nor replace.
     """
     for _ in range(3):
         async with AsyncExitStack() as held:
@@ -87,11 +90,13 @@ async def _delete_queue(target: Target, choice: float) -> bool:
             for receiver in target.stack.receivers:
                 receiver.send(SIGSTOP)
             try:
-                if await asyncio.to_thread(target.broker.delete_empty_queue):
-                    return True
+                is_deleted = await asyncio.to_thread(target.broker.delete_empty_queue)
             finally:
                 for receiver in target.stack.receivers:
                     receiver.send(SIGCONT)
+            if is_deleted:
+                await asyncio.sleep(LET_LIVE)
+                return True
         await asyncio.sleep(between(choice, 1.0, 5.0))
     return False
 
