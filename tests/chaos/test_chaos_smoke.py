@@ -27,7 +27,7 @@ ZERO = (
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("profile", "broker", "kinds"), [("smoke", "rabbitmq", 25), ("tiny", "redis", 18)])
 def test_a_run_survives_every_kind_of_fault(profile: str, broker: str, kinds: int) -> None:
-    """Nothing lost, doubled, forged or unsettled, every invariant holds, and all kinds of fault but one met a victim."""
+    """Nothing lost, doubled, forged or unsettled, every invariant holds, all kinds of fault but one met a victim."""
     if compiler() is None:
         missing("A C compiler", "the faults of clocks and disks need cc")
     command = [*RUNNER, "--profile", profile, "--broker", broker]
