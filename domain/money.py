@@ -1,6 +1,6 @@
 """Amounts as integer minor units with the ISO 4217 exponent of their currency."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from domain.errors import BadAmount
 
@@ -58,15 +58,11 @@ def from_decimal(text: str, currency: str) -> int:
 
     Never through a float; more decimals than the currency has are an error, not a rounding.
     """
-    if len(text) > 24 or not all(character in "0123456789." for character in text):
+    whole, _, part = text.partition(".")
+    part, places, digits = part.rstrip("0"), exponent(currency), whole + part
+    if len(text) > 24 or not (digits.isascii() and digits.isdigit()) or len(part) > places:
         raise BadAmount("amount")
-    try:
-        minor = Decimal(text).scaleb(exponent(currency))
-    except InvalidOperation:
-        raise BadAmount("amount") from None
-    if minor != minor.to_integral_value():
-        raise BadAmount("amount")
-    return checked_minor(int(minor))
+    return checked_minor(int(whole + part.ljust(places, "0")))
 
 
 def to_decimal(minor: int, currency: str) -> str:
