@@ -241,7 +241,7 @@ def test_a_pack_taken_apart_counts_as_seen(road: Road, monkeypatch: pytest.Monke
         assert road.lost() == []
         return Counter()
 
-    monkeypatch.setattr("tasks.apply_notifications._taken_apart", look)
+    monkeypatch.setattr("tasks.apply_notifications.taken_apart", look)
     road.deliver(([road.shop.payment("KETTLE")], facts))
 
     assert [row.number for row in road.shop.rows(packs) if row.applied_at is None] == [1]
