@@ -18,6 +18,7 @@ from receiver.request import Refused
 from worker import failpoint
 from worker.publisher import Publisher
 from worker.settings import Settings
+from worker.telemetry import places
 
 log = structlog.get_logger()
 
@@ -103,17 +104,8 @@ def _status(error: BaseException, dialect: Dialect) -> int:
             status, reason = 400, "malformed"
         case _:
             # The type alone: the text of a foreign exception may quote the body.
-            log.error("receiver failed", account=dialect.account, error=type(error).__name__, stack=_places(error))
+            where = places(error.__traceback__)
+            log.error("receiver failed", account=dialect.account, error=type(error).__name__, stack=where)
             return 500
     log.info("delivery refused", account=dialect.account, provider=dialect.provider, reason=reason)
     return status
-
-
-def _places(error: BaseException) -> str:
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return " > ".join(places)

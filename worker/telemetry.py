@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -69,7 +70,7 @@ def configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, without_text, renderer],
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())],
         )
     )
@@ -88,3 +89,21 @@ def allowed_only(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMap
         for key, value in facts.items()
         if key in ALLOWED_KEYS
     }
+
+
+def without_text(_: Any, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An exception that a library logs: its type and where it was raised. Its text may quote a payload."""
+    match facts.pop("exc_info", None):
+        case (_, BaseException() as error, trace):
+            facts["error"], facts["stack"] = type(error).__name__, places(trace)
+    return facts
+
+
+def places(trace: TracebackType | None) -> str:
+    """`file:line function` of each frame, outermost first."""
+    found = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        found.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(found)
