@@ -62,7 +62,7 @@ def from_decimal(text: str, currency: str) -> int:
     part, places, digits = part.rstrip("0"), exponent(currency), whole + part
     if len(text) > 24 or not (digits.isascii() and digits.isdigit()) or len(part) > places:
         raise BadAmount("amount")
-    return checked_minor(int(whole + part.ljust(places, "0")))
+    return checked_minor(int("0" + whole + part.ljust(places, "0")))
 
 
 def to_decimal(minor: int, currency: str) -> str:

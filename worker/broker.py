@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import amqp
 import kombu
 
 import celeryconfig
@@ -109,6 +110,17 @@ def connect(settings: Settings, **options: Any) -> kombu.Connection:
         connect_timeout=celeryconfig.broker_connection_timeout,
         transport_options=transport_options(settings) | options,
     )
+
+
+def tune(connection: kombu.Connection, seconds: float) -> None:
+    """Once it is open: on RabbitMQ each wait for an answer ends after `seconds`, and messages are sent without a look."""
+    ours = connection.connection
+    if isinstance(ours, amqp.Connection):
+        # py-amqp's read_timeout is SO_RCVTIMEO, whose EAGAIN its own read loop swallows: declare() would wait for ever.
+        ours.transport.sock.settimeout(seconds)
+        # Before each message py-amqp would look whether the broker is blocked, and send it all the same: the confirm
+        # that does not come says it, too.
+        ours.client_properties.get("capabilities", {})["connection.blocked"] = False
 
 
 def declare(connection: kombu.Connection) -> None:

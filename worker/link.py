@@ -7,13 +7,12 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-import amqp
 import kombu
 import orjson
 
 import celeryconfig
 from worker import failpoint
-from worker.broker import connect, declare
+from worker.broker import connect, declare, tune
 from worker.numbering import Numbering
 from worker.settings import Settings
 
@@ -57,7 +56,7 @@ class Link:
         """Connects once, declares the queues, begins an epoch. Raises whatever the transport raises."""
         self._connection = connect(self._settings, pool_timeout=self._patience)
         self._connection.ensure_connection(max_retries=0)
-        _tuned(self._connection, self._patience)
+        tune(self._connection, self._patience)
         failpoint.at("link.connected")
         declare(self._connection)
         self._producer = kombu.Producer(self._connection.channel(), auto_declare=False)
@@ -107,13 +106,3 @@ class Link:
             with suppress(Exception):
                 self._connection.release()
         self.discard()
-
-
-def _tuned(connection: Any, seconds: float) -> None:
-    amqp_connection = connection.connection
-    if isinstance(amqp_connection, amqp.Connection):
-        # py-amqp's read_timeout is SO_RCVTIMEO, whose EAGAIN its own read loop swallows: declare() would wait for ever.
-        amqp_connection.transport.sock.settimeout(seconds)
-        # Before each message py-amqp would look whether the broker is blocked, and send it all the same: the confirm
-        # that does not come says it, too.
-        amqp_connection.client_properties.get("capabilities", {})["connection.blocked"] = False

@@ -12,7 +12,7 @@ from typing import Any
 import amqp
 
 import celeryconfig
-from worker.broker import connect
+from worker.broker import connect, tune
 from worker.settings import Settings
 from worker.topic_line import Announcement
 
@@ -40,10 +40,7 @@ class RabbitMQLine:
 
     def _opened(self) -> Any:
         self._connection.ensure_connection(max_retries=0)
-        # py-amqp's read_timeout is SO_RCVTIMEO, whose EAGAIN its own read loop swallows: it would wait for ever.
-        self._connection.connection.transport.sock.settimeout(SETUP)
-        # Before each message py-amqp would look whether the broker is blocked: a missing confirm says it, too.
-        self._connection.connection.client_properties.get("capabilities", {})["connection.blocked"] = False
+        tune(self._connection, SETUP)
         channel = self._connection.channel()
         celeryconfig.EVENTS(channel).declare()
         channel.events["basic_ack"].add(self._on_ack)

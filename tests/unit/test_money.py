@@ -1,6 +1,6 @@
 """Amounts: integers of minor units, by ISO 4217."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import iso4217
 import pytest
@@ -32,6 +32,26 @@ def test_bad_decimal_strings_are_refused(text: str) -> None:
     """Nothing is rounded, guessed or read as a float."""
     with pytest.raises(BadAmount):
         from_decimal(text, "CNY")
+
+
+@pytest.mark.parametrize(("text", "code", "minor"), [(".0", "JPY", 0), ("1.", "CNY", 100), (".5", "CNY", 50)])
+def test_a_number_may_begin_or_end_with_its_point(text: str, code: str, minor: int) -> None:
+    """As for every reader of decimal numbers: no other error than BadAmount may come of any text."""
+    assert from_decimal(text, code) == minor
+
+
+@given(text=st.text("0159.", max_size=26), code=st.sampled_from(["CNY", "JPY", "KWD", "CLF"]))
+def test_every_text_is_read_as_the_library_reads_it(text: str, code: str) -> None:
+    """Decimal is the judge: the same amount; none for what it refuses, or is finer than the currency, or too large."""
+    try:
+        minor: Decimal | None = Decimal(text).scaleb(exponent(code))
+    except InvalidOperation:
+        minor = None
+    if minor is None or len(text) > 24 or minor % 1 or minor > LARGEST_AMOUNT:
+        with pytest.raises(BadAmount):
+            from_decimal(text, code)
+    else:
+        assert from_decimal(text, code) == minor
 
 
 @pytest.mark.parametrize("value", [-1, LARGEST_AMOUNT + 1, 1.5, "100", True, None, Decimal(1)])
