@@ -113,7 +113,7 @@ def connect(settings: Settings, **options: Any) -> kombu.Connection:
 
 
 def tune(connection: kombu.Connection, seconds: float) -> None:
-    """Once it is open: on RabbitMQ each wait for an answer ends after `seconds`, and messages are sent without a look."""
+    """Once it is open: on RabbitMQ each wait for an answer is bounded, and messages are sent without a look."""
     ours = connection.connection
     if isinstance(ours, amqp.Connection):
         # py-amqp's read_timeout is SO_RCVTIMEO, whose EAGAIN its own read loop swallows: declare() would wait for ever.
