@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import kombu
 import psycopg
+from kombu.exceptions import OperationalError
 from pgmq.install import get_embedded_install_sql
 
 from .servers import ServerMissing, plain, unique_name
@@ -33,7 +34,7 @@ def own_vhost() -> Iterator[RabbitMQ]:
     try:
         with kombu.Connection(RABBITMQ, connect_timeout=3) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0)
-    except OSError as why:
+    except (OSError, OperationalError) as why:
         raise ServerMissing("RabbitMQ", where, why) from None
     if shutil.which("rabbitmqctl") is None:
         raise ServerMissing("RabbitMQ", where, "rabbitmqctl, which makes the vhost, is not on this machine")

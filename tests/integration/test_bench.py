@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+#: A port where nothing listens.
+NOBODY = "postgresql+psycopg://postgres@127.0.0.1:9/postgres"
 
 
-def bench(python: str, postgres: str, *words: str) -> subprocess.CompletedProcess[str]:
+def bench(python: str, postgres: str, *words: str, **servers: str) -> subprocess.CompletedProcess[str]:
     """`python -m bench` with `words`."""
-    environment = os.environ | {"PAIDONCE_TEST_DATABASE_URL": postgres}
+    environment = os.environ | {"PAIDONCE_TEST_DATABASE_URL": postgres} | servers
     command = [python, "-m", "bench", *words]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
@@ -31,13 +33,25 @@ def test_a_figure_is_one_json_object(python: str, postgres: str) -> None:
     assert figure["ratio"] == pytest.approx(figure["ours"] / figure["peer"], abs=0.01)
 
 
-def test_a_missing_server_is_one_line(python: str) -> None:
+@pytest.mark.usefixtures("rabbitmq_vhost")
+def test_a_missing_postgresql_is_one_line(python: str) -> None:
     """Which server, where it was looked for, and no traceback."""
-    end = bench(python, "postgresql+psycopg://postgres@127.0.0.1:9/postgres", "--quick")
+    end = bench(python, NOBODY, "--quick")
 
     assert (end.returncode, end.stdout) == (1, "")
     assert end.stderr.startswith("bench: PostgreSQL is not there (127.0.0.1:9, PAIDONCE_TEST_DATABASE_URL): ")
     assert len(end.stderr.splitlines()) == 1
+
+
+def test_a_missing_rabbitmq_is_one_line(python: str) -> None:
+    """The same of the broker, whose client raises errors of its own."""
+    end = bench(python, NOBODY, "worker", PAIDONCE_TEST_BROKER_URL="amqp://guest:guest@127.0.0.1:9//")
+
+    assert (end.returncode, end.stdout) == (1, "")
+    assert end.stderr.splitlines()[-1].startswith(
+        "bench: RabbitMQ is not there (127.0.0.1:9, PAIDONCE_TEST_BROKER_URL): "
+    )
+    assert "Traceback" not in end.stderr
 
 
 def test_an_unknown_figure_is_refused(python: str, postgres: str) -> None:

@@ -44,6 +44,8 @@ def pooled(database_url: str) -> Iterator[str]:
     except ServerMissing:
         missing("PgBouncer", "its binary is not on this machine")
     at = make_url(database_url)
+    if at.host is None:
+        missing("PostgreSQL", "the embedded one has a socket that is its user's alone, and no port for PgBouncer")
     with TemporaryDirectory(prefix="paidonce-test-") as name:
         ground, port = Ground(Path(name)), free_port()
         place = ground.place("pgbouncer")
